@@ -1,0 +1,1 @@
+"""Settings: one object, read once, every problem reported at once."""
