@@ -127,13 +127,13 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
-    kafka: Kafka = Field(default_factory=Kafka)
-    mongodb: MongoDB = Field(default_factory=MongoDB)
-    stream: Stream = Field(default_factory=Stream)
-    node: Node = Field(default_factory=Node)
-    tracker: Tracker = Field(default_factory=Tracker)
-    dashboard: Dashboard = Field(default_factory=Dashboard)
-    local: Local = Field(default_factory=Local)
+    kafka: Kafka = Kafka()
+    mongodb: MongoDB = MongoDB()
+    stream: Stream = Stream()
+    node: Node = Node()
+    tracker: Tracker = Tracker()
+    dashboard: Dashboard = Dashboard()
+    local: Local = Local()
 
     @classmethod
     def settings_customise_sources(
@@ -235,5 +235,6 @@ def _all_problems(error: ValidationError) -> str:
         secret = path == "mongodb.uri"
         found = "" if secret else f" (found {detail['input']!r})"
         problems.append(f"{path} / {env_name(path)}: {detail['msg']}{found}")
-    lines = "\n".join(f"  - {problem}" for problem in problems)
-    return f"{len(problems)} setting(s) are wrong; correct them in the file, the environment or the flags:\n{lines}"
+    lines = "".join(f"\n  - {problem}" for problem in problems)
+    where = "correct them in the file, the environment or the flags"
+    return f"{len(problems)} setting(s) are wrong; {where}:{lines}"
