@@ -1,0 +1,233 @@
+"""Bytes of a Kafka record to a typed document, or a ContractError with its reason.
+
+Pure and total: the same bytes and record time give the same verdict, today and in a replay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from schemas import carbon, reasons
+from schemas.checks import check_fields, require, storable, wrong_type
+from schemas.errors import ContractError
+from schemas.events import SCHEMA_VERSION, STATUSES, NodeSample, RunSummaryTotals, TrainingEvent
+from schemas.identity import identity_of, is_hashed
+from schemas.times import check_event_time
+from schemas.units import emissions_kg
+
+MAX_MESSAGE_BYTES = 1024**2
+MAX_EXTRA_BYTES = 4 * 1024
+SHARE_TOLERANCE = 1e-9
+
+# Words that clients of the `run_summary` dialect use for a status.
+STATUS_WORDS: Mapping[str, str] = {
+    **{word: word for word in STATUSES},
+    **dict.fromkeys(("success", "succeeded", "finished", "done", "ok"), "completed"),
+    **dict.fromkeys(("error", "failure", "crashed"), "failed"),
+    **dict.fromkeys(("killed", "cancelled", "canceled", "aborted", "interrupted", "terminated"), "stopped"),
+}
+
+# `run_summary` wire name -> name under `reported_totals`.
+_REPORTED: Mapping[str, str] = {
+    "total_energy_kwh": "energy_kwh",
+    "total_emissions_kg": "emissions_kg",
+    "n_metric_events": "n_metric_events",
+    "total_duration_s": "duration_s",
+    "start_timestamp": "started_at",
+    "end_timestamp": "ended_at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An accepted message: its identity and its document (typed, without `_id` and `ingest`)."""
+
+    identity: str
+    doc: dict[str, Any]
+
+
+Parse: TypeAlias = Callable[[bytes, datetime], Parsed]
+
+
+def parse_training(value: bytes, recorded_at: datetime) -> Parsed:
+    """Check one message of `training.events`. Raises ContractError."""
+    message = decode(value)
+    event_type = message.get("event_type")
+    reported: dict[str, Any] = {}
+    if event_type == "run_summary":
+        message = dict(message, event_type="run_finished")
+        reported = _reported_totals(message)
+    elif event_type is not None and event_type not in ("run_started", "metric", "run_finished"):
+        raise ContractError(
+            reasons.UNKNOWN_EVENT_TYPE,
+            f"event_type is {str(event_type)[:60]!r}; expected run_started, metric or run_finished",
+            "event_type",
+        )
+    if isinstance(message.get("status"), str):
+        word = message["status"]
+        message = dict(message, status=STATUS_WORDS.get(word.strip().lower(), word))
+    doc, extra = check_fields(TrainingEvent, message)
+    require(TrainingEvent, doc)
+    check_event_time(doc["timestamp"], recorded_at)
+    doc.setdefault("event_type", "metric")
+    doc.setdefault("schema_version", SCHEMA_VERSION)
+    if reported:
+        doc["reported_totals"] = reported
+    _keep_extra(doc, extra)
+    _with_emissions(doc)
+    return _identified(doc, doc["run_id"], "run_ref", value)
+
+
+def parse_node(value: bytes, recorded_at: datetime) -> Parsed:
+    """Check one message of `node.metrics`. Raises ContractError."""
+    doc, extra = check_fields(NodeSample, decode(value))
+    require(NodeSample, doc)
+    check_event_time(doc["timestamp"], recorded_at)
+    doc.setdefault("schema_version", SCHEMA_VERSION)
+    _check_shares(doc)
+    _keep_extra(doc, extra)
+    return _identified(doc, doc["node_id"], "node_ref", value)
+
+
+def decode(value: bytes | None) -> dict[str, Any]:
+    """The JSON object in a message. Raises ContractError."""
+    if not value:
+        raise ContractError(reasons.EMPTY_MESSAGE, "the message has no value; expected a JSON object")
+    if len(value) > MAX_MESSAGE_BYTES:
+        raise too_large(len(value))
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContractError(reasons.NOT_UTF8, f"byte {error.start} is not UTF-8; send UTF-8 JSON") from None
+    try:
+        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    except RecursionError:
+        raise ContractError(
+            reasons.TOO_DEEP, "the JSON is nested too deep; at most 32 levels are read"
+        ) from None
+    except ValueError as error:
+        raise ContractError(reasons.MALFORMED_JSON, f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        found = type(message).__name__
+        raise ContractError(reasons.NOT_AN_OBJECT, f"the JSON is a {found}; expected an object")
+    if "\\u" in text:
+        _check_surrogates(message)
+    return message
+
+
+def too_large(size: int) -> ContractError:
+    """The error for a message above 1 MiB."""
+    return ContractError(
+        reasons.MESSAGE_TOO_LARGE, f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are read"
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ContractError(
+            reasons.DUPLICATE_KEY, f"key {twice[:60]!r} stands twice in one object", twice[:60]
+        )
+    return made
+
+
+def _constant(name: str) -> float:
+    raise ContractError(
+        reasons.NOT_FINITE, f"{name} is not a JSON number; leave the field out where not known"
+    )
+
+
+def _check_surrogates(message: dict[str, Any]) -> None:
+    try:
+        json.dumps(message, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ContractError(
+            reasons.MALFORMED_JSON, "a \\u escape is half of a surrogate pair; send whole characters"
+        ) from None
+    except RecursionError:
+        raise ContractError(
+            reasons.TOO_DEEP, "the JSON is nested too deep; at most 32 levels are read"
+        ) from None
+
+
+def _reported_totals(message: dict[str, Any]) -> dict[str, Any]:
+    """Take the summary's own totals out of the message; `timestamp` falls back to its end."""
+    totals = {name: message.pop(name) for name in _REPORTED if name in message}
+    if message.get("timestamp") is None and totals.get("end_timestamp") is not None:
+        message["timestamp"] = totals["end_timestamp"]
+    known, _ = check_fields(RunSummaryTotals, totals)
+    return {_REPORTED[name]: value for name, value in known.items()}
+
+
+def _keep_extra(doc: dict[str, Any], extra: dict[str, Any]) -> None:
+    if not extra:
+        return
+    kept = storable(extra, "extra")
+    size = len(json.dumps(extra, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_EXTRA_BYTES:
+        raise ContractError(
+            reasons.EXTRA_TOO_LARGE,
+            f"the unknown fields take {size} bytes; at most {MAX_EXTRA_BYTES} are kept",
+            "extra",
+        )
+    doc["extra"] = kept
+
+
+def _with_emissions(doc: dict[str, Any]) -> None:
+    """Give emissions their source; fill them in where the client brought energy only.
+
+    No emission stands without the intensity, its source, time and kind beside it.
+    """
+    energy = doc.get("energy_kwh")
+    given = doc.get("carbon_intensity_g_per_kwh")
+    if doc.get("emissions_kg") is not None:
+        doc["emissions_source"] = "client"
+        doc.setdefault("carbon_intensity_source", "client")
+        return
+    if energy is None:
+        return
+    doc["emissions_source"] = "stream"
+    if given is not None:
+        doc.setdefault("carbon_intensity_source", "client")
+        doc["emissions_kg"] = emissions_kg(energy, given)
+        return
+    found = carbon.intensity(doc.get("region_iso"))
+    doc["emissions_kg"] = emissions_kg(energy, found.g_per_kwh)
+    doc["carbon_intensity_g_per_kwh"] = found.g_per_kwh
+    doc["carbon_intensity_source"] = found.source
+    doc["carbon_intensity_year"] = found.year
+    doc["carbon_intensity_kind"] = found.kind
+    doc["carbon_intensity_scope"] = found.scope
+
+
+def _check_shares(doc: dict[str, Any]) -> None:
+    consumers = doc.get("consumers", ())
+    sums: dict[str, float] = {}
+    for consumer in consumers:
+        sums["cpu"] = sums.get("cpu", 0.0) + consumer.get("cpu_time_share", 0.0)
+        for gpu in consumer.get("gpus", ()):
+            name = "gpu " + gpu["uuid"]
+            sums[name] = sums.get(name, 0.0) + gpu["share"]
+    for name, total in sums.items():
+        if total > 1.0 + SHARE_TOLERANCE:
+            raise ContractError(
+                reasons.SHARES_EXCEED_ONE,
+                f"the consumers' shares of {name} sum to {total!r}; at most 1",
+                "consumers",
+            )
+
+
+def _identified(doc: dict[str, Any], owner: str, reference: str, value: bytes) -> Parsed:
+    identity = identity_of(owner, doc, value)
+    if is_hashed(identity):
+        doc[reference] = owner
+    return Parsed(identity, doc)
+
+
+__all__ = ["Parse", "Parsed", "decode", "parse_node", "parse_training", "too_large", "wrong_type"]
