@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, TypeAlias
 
 from schemas import reasons
@@ -223,10 +222,14 @@ def check_of(field: Field) -> Check:
     return simple[spec.kind] if spec.kind in simple else built[spec.kind](spec)
 
 
-@cache
+_CHECKS: dict[type[object], dict[str, Check]] = {}
+
+
 def checks_of(event_class: type[object]) -> Mapping[str, Check]:
     """The checks of all fields of an event class, by field name."""
-    return {field.name: check_of(field) for field in fields_of(event_class)}
+    if event_class not in _CHECKS:
+        _CHECKS[event_class] = {field.name: check_of(field) for field in fields_of(event_class)}
+    return _CHECKS[event_class]
 
 
 def check_fields(
@@ -248,15 +251,11 @@ def check_fields(
     return known, extra
 
 
-@cache
-def _required(event_class: type[object]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields_of(event_class) if field.required)
-
-
 def require(event_class: type[object], known: Mapping[str, Any], prefix: str = "") -> None:
     """Raise ContractError where a required field is absent or null."""
-    for name in _required(event_class):
-        if name not in known:
+    for field in fields_of(event_class):
+        if field.required and field.name not in known:
+            name = field.name
             raise ContractError(
                 reasons.MISSING_FIELD, f"{prefix}{name} is absent or null; it is required", prefix + name
             )

@@ -10,7 +10,6 @@ import types
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from schemas.units import Unit
@@ -86,9 +85,17 @@ Flag: TypeAlias = Annotated[bool, Spec(Kind.FLAG)]
 Object: TypeAlias = Annotated[dict[str, Any], Spec(Kind.OBJECT, max_items=64)]
 
 
-@cache
+_FIELDS: dict[type[object], tuple[Field, ...]] = {}
+
+
 def fields_of(event_class: type[object]) -> tuple[Field, ...]:
     """The fields of a frozen event class, in order. Raises TypeError where a field has no Spec."""
+    if event_class not in _FIELDS:
+        _FIELDS[event_class] = _read_fields(event_class)
+    return _FIELDS[event_class]
+
+
+def _read_fields(event_class: type[object]) -> tuple[Field, ...]:
     hints = get_type_hints(event_class, include_extras=True)
     return tuple(_field(f, hints[f.name]) for f in dataclasses.fields(event_class))  # type: ignore[arg-type]
 

@@ -36,7 +36,7 @@ REASONS: dict[str, str] = {
     MISSING_FIELD: "a required field is absent or null",
     WRONG_TYPE: "a field has another type than the contract's",
     NOT_FINITE: "a number is NaN, infinite or overflows (such as 1e999)",
-    OUT_OF_RANGE: "a number is outside its limits (energy below 0, a percentage above 100, an integer beyond 64 bits)",
+    OUT_OF_RANGE: "a number is outside its limits (energy below 0, a percentage above 100, beyond 64 bits)",
     INVALID_ID: "an identifier does not match ^[A-Za-z0-9._:@/+-]{1,200}$",
     INVALID_VALUE: "a field has a value that is none of those that are known",
     INVALID_TIMESTAMP: "a time is neither RFC 3339 nor epoch seconds or milliseconds",
