@@ -1,0 +1,1 @@
+"""The mathematics: streaming queries, transforms, and the exact books that they keep."""

@@ -1,0 +1,106 @@
+"""The two sources: what of a message is parsed, counted and written, by topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas import documents, topics
+from schemas.parse import Parse, parse_node, parse_training
+from schemas.times import from_ms, to_ms
+from spark_jobs.contributions import NODE_SUMS, TRAINING_SUMS, node_sums, training_sums
+from spark_jobs.facets import Facets, facets_of
+from spark_jobs.parts import Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A window's dimension and key; `key` is None where not known."""
+
+    dimension: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One topic and the query that reads it."""
+
+    query: str
+    topic: str
+    ledger: str
+    parse: Parse
+    sums: tuple[str, ...]
+    amounts: Callable[[Mapping[str, Any]], Amounts]
+    keys: Callable[[Mapping[str, Any]], tuple[Key, ...]]
+    facets: Callable[[str, Mapping[str, Any]], tuple[str, Facets] | None]
+    owner: str
+
+
+def _training_amounts(doc: Mapping[str, Any]) -> Amounts:
+    return Amounts(training_sums(doc))
+
+
+def _training_keys(doc: Mapping[str, Any]) -> tuple[Key, ...]:
+    return (
+        Key("run", doc["run_id"]),
+        Key("user", doc.get("user_id")),
+        Key("model", doc.get("model_name") or None),
+        Key("region", doc.get("region_iso") or None),
+        Key("all", "all"),
+    )
+
+
+def _node_amounts(doc: Mapping[str, Any]) -> Amounts:
+    return Amounts(*node_sums(doc))
+
+
+def _node_keys(doc: Mapping[str, Any]) -> tuple[Key, ...]:
+    return (Key("node", doc["node_id"]),)
+
+
+def _run_facets(identity: str, doc: Mapping[str, Any]) -> tuple[str, Facets]:
+    return doc["run_id"], facets_of(identity, doc)
+
+
+def _no_facets(identity: str, doc: Mapping[str, Any]) -> None:
+    return None
+
+
+TRAINING = Source(
+    "training",
+    topics.TRAINING_EVENTS,
+    documents.TRAINING_METRICS,
+    parse_training,
+    TRAINING_SUMS,
+    _training_amounts,
+    _training_keys,
+    _run_facets,
+    "run_id",
+)
+NODE = Source(
+    "node",
+    topics.NODE_METRICS,
+    documents.NODE_METRICS,
+    parse_node,
+    NODE_SUMS,
+    _node_amounts,
+    _node_keys,
+    _no_facets,
+    "node_id",
+)
+SOURCES: Mapping[str, Source] = {source.query: source for source in (TRAINING, NODE)}
+
+
+def window_start_ms(at: datetime, window_ms: int) -> int:
+    """Start (ms since the epoch) of the tumbling window that holds a time; windows are aligned to the epoch."""
+    ms = to_ms(at)
+    return ms - ms % window_ms
+
+
+def document_id(key: Key, start_ms: int) -> str:
+    """`_id` of the window document of a key."""
+    if key.dimension == "node":
+        return documents.node_window_id(str(key.key), from_ms(start_ms))
+    return documents.window_id(key.dimension, key.key, from_ms(start_ms))
