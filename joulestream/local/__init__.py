@@ -1,0 +1,1 @@
+"""The stack of one machine: a real broker and a document server, started, watched and ended."""

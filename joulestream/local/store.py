@@ -1,0 +1,106 @@
+"""The document server of this machine: a `mongod` on PATH, else SecantusDB; a process, never an import."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from joulestream.local.ports import HOST
+from joulestream.local.process import Service
+from schemas.errors import PipelineError
+
+OLDEST_MONGOD = 6
+CACHE = "256M"
+EMBEDDED = "secantusd-py"
+
+
+@dataclass(frozen=True)
+class DocumentServer:
+    """Which program keeps the documents, and under which licence it comes."""
+
+    name: str
+    licence: str
+    executable: Path
+
+    @property
+    def words(self) -> str:
+        return f"{self.name} ({self.licence}, a separate process)"
+
+
+def find_document_server() -> DocumentServer:
+    """`mongod` 6 or newer on PATH, else the SecantusDB beside this interpreter."""
+    on_path = shutil.which("mongod")
+    version = mongod_version(on_path) if on_path else None
+    if on_path and version and int(version.split(".")[0]) >= OLDEST_MONGOD:
+        return DocumentServer(f"MongoDB {version}", "SSPL", Path(on_path))
+    beside = Path(sys.executable).parent / EMBEDDED
+    if beside.is_file():
+        return DocumentServer("SecantusDB", "GPL-2.0", beside)
+    found = f"mongod {version or '(of unknown version)'} on PATH" if on_path else "no mongod on PATH"
+    raise PipelineError(
+        f"found {found} and no {EMBEDDED} beside {sys.executable}, expected MongoDB {OLDEST_MONGOD} "
+        f"or newer, or SecantusDB: run `pip install 'joulestream[embedded-store]'`, or name a server with --mongodb-uri"
+    )
+
+
+def mongod_version(executable: str) -> str | None:
+    """What `mongod --version` says, such as 7.0.14."""
+    try:
+        done = subprocess.run(
+            [executable, "--version"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"v(\d+\.\d+\.\d+)", done.stdout)
+    return match[1] if match else None
+
+
+def store_service(folder: Path, port: int, server: DocumentServer, log: Path) -> Service:
+    """The document server whose data is in `folder`, on 127.0.0.1."""
+    data = folder / ("mongod" if server.executable.name == "mongod" else "secantus")
+    config = folder / "secantusd.toml"
+    if server.executable.name == "mongod":
+        command = ["--dbpath", str(data), "--bind_ip", HOST, "--port", str(port)]
+        command += ["--wiredTigerCacheSizeGB", "0.25"]
+    else:
+        # An own, empty configuration: one that lies about elsewhere must not change what we start.
+        command = ["--config", str(config), "--host", HOST, "--port", str(port), "--standalone"]
+        command += ["--storage-path", str(data), "--cache-size", CACHE, "--log-level", "WARNING"]
+
+    def prepare() -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        config.touch()
+
+    return Service(
+        name="store",
+        command=[str(server.executable), *command],
+        log=log,
+        port=port,
+        prepare=prepare,
+        ready=lambda: store_away(f"mongodb://{HOST}:{port}"),
+        ready_timeout_s=60,
+        stop_timeout_s=30,
+    )
+
+
+def store_away(uri: str, timeout_s: float = 2.0) -> str | None:
+    """None if a document server answers at `uri`, else what went wrong. Never tells the URI's secrets."""
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(uri, serverSelectionTimeoutMS=int(timeout_s * 1000))
+    except PyMongoError as error:
+        return f"a document server ({type(error).__name__}: the URI cannot be used)"
+    try:
+        client.admin.command("ping")
+    except PyMongoError as error:
+        return f"an answer of the document server ({type(error).__name__})"
+    finally:
+        client.close()
+    return None
