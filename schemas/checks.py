@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from schemas import reasons
 from schemas.carbon import normal_region
-from schemas.errors import ContractError
-from schemas.fields import ID_PATTERN, MAX_INT, MAX_TEXT, MIN_INT, Field, Kind, Spec, fields_of
+from schemas.errors import ContractError, shown
+from schemas.fields import (
+    ID_PATTERN,
+    MAX_INT,
+    MAX_TEXT,
+    MIN_INT,
+    Field,
+    Kind,
+    Spec,
+    fields_of,
+    required_of,
+)
 from schemas.times import parse_time
-
-MAX_DEPTH = 32
 
 Check: TypeAlias = Callable[[Any, str], Any]
 
@@ -22,23 +31,26 @@ _is_id = re.compile(ID_PATTERN.rstrip("$") + r"\Z", re.ASCII).match
 
 def wrong_type(value: Any, field: str, expected: str) -> ContractError:
     """The error for a value of another type than the contract's."""
-    found = f"{type(value).__name__} {str(value)[:60]!r}"
-    return ContractError(reasons.WRONG_TYPE, f"{field} is {found}; expected {expected}", field)
+    return ContractError(reasons.WRONG_TYPE, f"{field} is {shown(value)}; expected {expected}", field)
 
 
 def check_id(value: Any, field: str) -> str:
     """An identifier: `^[A-Za-z0-9._:@/+-]{1,200}$`."""
     if not isinstance(value, str):
         raise wrong_type(value, field, "text")
-    if not _is_id(value):
-        raise ContractError(
-            reasons.INVALID_ID, f"{field} {value[:80]!r} is not an identifier; expected {ID_PATTERN}", field
-        )
-    return value
+    if _is_id(value):
+        return value
+    raise ContractError(
+        reasons.INVALID_ID, f"{field} {value[:80]!r} is not an identifier; expected {ID_PATTERN}", field
+    )
 
 
-def check_text(value: Any, field: str) -> str:
-    """A text of at most 1,000 characters."""
+def check_text(value: Any, field: str) -> str | None:
+    """A text of at most 1,000 characters; the empty one says nothing, so it is None (not known)."""
+    return _text(value, field) or None
+
+
+def _text(value: Any, field: str) -> str:
     if not isinstance(value, str):
         raise wrong_type(value, field, "text")
     if len(value) > MAX_TEXT:
@@ -50,48 +62,53 @@ def check_text(value: Any, field: str) -> str:
     return value
 
 
-def _bounded(spec: Spec) -> Check:
-    low, high = spec.minimum, spec.maximum
-
-    def check(value: float, field: str) -> float:
-        if (low is not None and value < low) or (high is not None and value > high):
-            bounds = f"{'-∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
-            raise ContractError(reasons.OUT_OF_RANGE, f"{field} is {value!r}; expected {bounds}", field)
-        return value
-
-    return check
-
-
 def _number(spec: Spec) -> Check:
-    bounded = _bounded(spec)
+    # Within these limits means finite too: no comparison holds for NaN.
+    low = -sys.float_info.max if spec.minimum is None else spec.minimum
+    high = sys.float_info.max if spec.maximum is None else spec.maximum
 
     def check(value: Any, field: str) -> float:
-        if type(value) is not float:
-            if type(value) is not int:
-                raise wrong_type(value, field, "a number")
-            value = check_storable_int(value, field)
-        if not math.isfinite(value):
-            raise ContractError(
-                reasons.NOT_FINITE, f"{field} is {value}; only finite numbers are facts", field
-            )
-        return float(bounded(value, field))
+        if type(value) is float:
+            if low <= value <= high:
+                return value
+        elif type(value) is int:
+            if low <= value <= high and MIN_INT <= value <= MAX_INT:
+                return float(value)
+            check_storable_int(value, field)
+        else:
+            raise wrong_type(value, field, "a number")
+        raise _not_finite(value, field) if not math.isfinite(value) else _out_of_range(value, field, spec)
 
     return check
 
 
 def _integer(spec: Spec) -> Check:
-    bounded = _bounded(spec)
+    low = -math.inf if spec.minimum is None else spec.minimum
+    high = math.inf if spec.maximum is None else spec.maximum
 
     def check(value: Any, field: str) -> int:
-        if type(value) is float and value.is_integer():
-            value = int(value)
+        if type(value) is float:
+            if not math.isfinite(value):
+                raise _not_finite(value, field)
+            if value.is_integer():
+                value = int(value)
         if type(value) is not int:
-            if type(value) is float and not math.isfinite(value):
-                raise ContractError(reasons.NOT_FINITE, f"{field} is {value}; expected an integer", field)
             raise wrong_type(value, field, "an integer")
-        return int(bounded(check_storable_int(value, field), field))
+        if low <= value <= high and MIN_INT <= value <= MAX_INT:
+            return value
+        raise _out_of_range(check_storable_int(value, field), field, spec)
 
     return check
+
+
+def _not_finite(value: float, field: str) -> ContractError:
+    return ContractError(reasons.NOT_FINITE, f"{field} is {value}; only finite numbers are facts", field)
+
+
+def _out_of_range(value: float, field: str, spec: Spec) -> ContractError:
+    low = "-∞" if spec.minimum is None else f"{spec.minimum:g}"
+    high = "∞" if spec.maximum is None else f"{spec.maximum:g}"
+    return ContractError(reasons.OUT_OF_RANGE, f"{field} is {value!r}; expected {low} to {high}", field)
 
 
 def check_storable_int(value: int, field: str) -> int:
@@ -124,8 +141,8 @@ def _flag(value: Any, field: str) -> bool:
     return value
 
 
-def _region(value: Any, field: str) -> str:
-    return normal_region(check_text(value, field))
+def _region(value: Any, field: str) -> str | None:
+    return normal_region(_text(value, field)) or None
 
 
 def _too_many(value: Any, spec: Spec, field: str) -> None:
@@ -142,7 +159,7 @@ def _texts(spec: Spec) -> Check:
         if not isinstance(value, list):
             raise wrong_type(value, field, "an array of texts")
         _too_many(value, spec, field)
-        return [check_text(item, f"{field}.{i}") for i, item in enumerate(value)]
+        return [_text(item, f"{field}.{i}") for i, item in enumerate(value)]
 
     return check
 
@@ -177,23 +194,28 @@ def _item(item_class: type[Any], value: Any, path: str) -> dict[str, Any]:
     return known
 
 
-def storable(value: Any, field: str, depth: int = 1) -> Any:
+_PLAIN = frozenset((str, bool, type(None)))  # what every store keeps as it is
+
+
+def storable(value: Any, field: str) -> Any:
     """A free JSON value as the store can keep it.
 
     An object with a key that cannot be a field name (`$`, `.`, NUL or empty) becomes an array of `{k, v}`.
-    Raises ContractError on a number that is not finite or needs more than 64 bits, and beyond 32 levels.
+    Raises ContractError on a number that is not finite or needs more than 64 bits. Decoding has held the
+    message to 32 levels, so the recursion ends.
     """
-    if depth > MAX_DEPTH:
-        raise ContractError(reasons.TOO_DEEP, f"{field} is nested deeper than {MAX_DEPTH} levels", field)
     if isinstance(value, dict):
-        kept = {key: storable(entry, f"{field}.{key[:60]}", depth + 1) for key, entry in value.items()}
-        if any(not key or key[0] == "$" or "." in key or "$" in key or "\0" in key for key in kept):
+        kept = {
+            key: entry if type(entry) in _PLAIN else storable(entry, f"{field}.{key[:60]}")
+            for key, entry in value.items()
+        }
+        if any(not key or "." in key or "$" in key or "\0" in key for key in kept):
             return [{"k": key, "v": entry} for key, entry in kept.items()]
         return kept
     if isinstance(value, list):
-        return [storable(entry, f"{field}.{i}", depth + 1) for i, entry in enumerate(value)]
+        return [storable(entry, f"{field}.{i}") for i, entry in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise ContractError(reasons.NOT_FINITE, f"{field} is {value}; only finite numbers are facts", field)
+        raise _not_finite(value, field)
     if type(value) is int:
         return check_storable_int(value, field)
     return value
@@ -247,15 +269,16 @@ def check_fields(
         if check is None:
             extra[name] = value
         elif value is not None:
-            known[name] = check(value, prefix + name)
+            checked = check(value, prefix + name)
+            if checked is not None:
+                known[name] = checked
     return known, extra
 
 
 def require(event_class: type[object], known: Mapping[str, Any], prefix: str = "") -> None:
     """Raise ContractError where a required field is absent or null."""
-    for field in fields_of(event_class):
-        if field.required and field.name not in known:
-            name = field.name
+    for name in required_of(event_class):
+        if name not in known:
             raise ContractError(
                 reasons.MISSING_FIELD, f"{prefix}{name} is absent or null; it is required", prefix + name
             )

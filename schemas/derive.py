@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.events import GridIntensity, NodeSample, RunControl, TrainingEvent
 from schemas.fields import ID_PATTERN, MAX_TEXT, Field, Kind, fields_of
+from schemas.meanings import meaning_of
 from schemas.topics import GRID_INTENSITY, NODE_METRICS, RUN_CONTROL, TRAINING_EVENTS
 
 EVENTS: dict[str, type[object]] = {
@@ -22,7 +23,7 @@ _JSON_TYPES: dict[Kind, dict[str, Any]] = {
     Kind.REGION: {"type": "string", "maxLength": MAX_TEXT},
     Kind.NUMBER: {"type": "number"},
     Kind.INTEGER: {"type": "integer"},
-    Kind.TIME: {"type": ["string", "number"], "description": "RFC 3339, or epoch seconds or milliseconds"},
+    Kind.TIME: {"type": ["string", "number"], "$comment": "RFC 3339, or epoch seconds or milliseconds"},
     Kind.CHOICE: {"type": "string"},
     Kind.FLAG: {"type": "boolean"},
     Kind.OBJECT: {"type": "object"},
@@ -58,7 +59,7 @@ def json_schema(event_class: type[object]) -> dict[str, Any]:
         "title": event_class.__name__,
         "description": (event_class.__doc__ or "").strip(),
         "type": "object",
-        "properties": {field.name: _nullable(_json_field(field), field) for field in fields},
+        "properties": {field.name: _nullable(_json_field(event_class, field), field) for field in fields},
         "required": [field.name for field in fields if field.required],
     }
 
@@ -73,9 +74,9 @@ def _nullable(schema: dict[str, Any], field: Field) -> dict[str, Any]:
     return {**schema, "type": [*kinds, "null"]}
 
 
-def _json_field(field: Field) -> dict[str, Any]:
+def _json_field(event_class: type[object], field: Field) -> dict[str, Any]:
     spec = field.spec
-    schema = dict(_JSON_TYPES[spec.kind])
+    schema = {**_JSON_TYPES[spec.kind], "description": meaning_of(event_class, field.name)}
     if spec.minimum is not None:
         schema["minimum"] = spec.minimum
     if spec.maximum is not None:

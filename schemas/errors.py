@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PipelineError(Exception):
     """Fatal: stop, and show the message."""
@@ -26,3 +28,13 @@ class ContractError(PipelineError):
         self.code = code
         self.message = message
         self.field = field
+
+
+def shown(value: Any) -> str:
+    """A wire value as an error message names it: its type, and its beginning where that is cheap and safe."""
+    kind = type(value).__name__
+    if isinstance(value, (dict, list)):
+        return f"{kind} of {len(value)} entries"
+    if type(value) is int and value.bit_length() > 64:
+        return f"{kind} of {value.bit_length()} bits"
+    return f"{kind} {value[:60]!r}" if isinstance(value, str) else f"{kind} {value!r}"

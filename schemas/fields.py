@@ -86,6 +86,7 @@ Object: TypeAlias = Annotated[dict[str, Any], Spec(Kind.OBJECT, max_items=64)]
 
 
 _FIELDS: dict[type[object], tuple[Field, ...]] = {}
+_REQUIRED: dict[type[object], tuple[str, ...]] = {}
 
 
 def fields_of(event_class: type[object]) -> tuple[Field, ...]:
@@ -93,6 +94,13 @@ def fields_of(event_class: type[object]) -> tuple[Field, ...]:
     if event_class not in _FIELDS:
         _FIELDS[event_class] = _read_fields(event_class)
     return _FIELDS[event_class]
+
+
+def required_of(event_class: type[object]) -> tuple[str, ...]:
+    """Names of the fields that every message of an event class must have."""
+    if event_class not in _REQUIRED:
+        _REQUIRED[event_class] = tuple(field.name for field in fields_of(event_class) if field.required)
+    return _REQUIRED[event_class]
 
 
 def _read_fields(event_class: type[object]) -> tuple[Field, ...]:

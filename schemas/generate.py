@@ -1,6 +1,6 @@
-"""Write the derived schemas to `schemas/json/`; a test regenerates them and compares.
+"""Write what is derived from the event classes: `schemas/json/` and `docs/reference/events.md`.
 
-`python -m schemas.generate`
+`python -m schemas.generate`; a test regenerates everything and compares.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 from schemas.derive import EVENTS, json_schema, spark_schema, validator
+from schemas.reference import events_page
 
 FOLDER = Path(__file__).parent / "json"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "events.md"
 
 
-def derived() -> dict[str, str]:
-    """File name -> text of every derived schema."""
-    texts: dict[str, str] = {}
+def derived() -> dict[Path, str]:
+    """File -> text of everything derived."""
+    texts: dict[Path, str] = {PAGE: events_page()}
     for topic, event_class in EVENTS.items():
         made = {
             f"{topic}.schema.json": {
@@ -26,17 +28,16 @@ def derived() -> dict[str, str]:
             f"{topic}.spark.json": spark_schema(event_class),
             f"{topic}.validator.json": validator(event_class),
         }
-        texts.update(
-            {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in made.items()}
-        )
+        for name, schema in made.items():
+            texts[FOLDER / name] = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
     return texts
 
 
 def main() -> int:
     """Write all files."""
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in derived().items():
-        (FOLDER / name).write_text(text, "utf-8")
+    for path, text in derived().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
     return 0
 
 

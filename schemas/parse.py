@@ -6,14 +6,16 @@ Pure and total: the same bytes and record time give the same verdict, today and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from schemas import carbon, reasons
 from schemas.checks import check_fields, require, storable, wrong_type
-from schemas.errors import ContractError
+from schemas.errors import ContractError, shown
 from schemas.events import SCHEMA_VERSION, STATUSES, NodeSample, RunSummaryTotals, TrainingEvent
 from schemas.identity import identity_of, is_hashed
 from schemas.times import check_event_time
@@ -21,6 +23,7 @@ from schemas.units import emissions_kg
 
 MAX_MESSAGE_BYTES = 1024**2
 MAX_EXTRA_BYTES = 4 * 1024
+MAX_DEPTH = 32
 SHARE_TOLERANCE = 1e-9
 
 # Words that clients of the `run_summary` dialect use for a status.
@@ -59,17 +62,17 @@ def parse_training(value: bytes, recorded_at: datetime) -> Parsed:
     event_type = message.get("event_type")
     reported: dict[str, Any] = {}
     if event_type == "run_summary":
-        message = dict(message, event_type="run_finished")
+        message["event_type"] = "run_finished"
         reported = _reported_totals(message)
     elif event_type is not None and event_type not in ("run_started", "metric", "run_finished"):
         raise ContractError(
             reasons.UNKNOWN_EVENT_TYPE,
-            f"event_type is {str(event_type)[:60]!r}; expected run_started, metric or run_finished",
+            f"event_type is {shown(event_type)}; expected run_started, metric or run_finished",
             "event_type",
         )
-    if isinstance(message.get("status"), str):
-        word = message["status"]
-        message = dict(message, status=STATUS_WORDS.get(word.strip().lower(), word))
+    word = message.get("status")
+    if isinstance(word, str):
+        message["status"] = STATUS_WORDS.get(word.strip().lower(), word)
     doc, extra = check_fields(TrainingEvent, message)
     require(TrainingEvent, doc)
     check_event_time(doc["timestamp"], recorded_at)
@@ -89,7 +92,7 @@ def parse_node(value: bytes, recorded_at: datetime) -> Parsed:
     check_event_time(doc["timestamp"], recorded_at)
     doc.setdefault("schema_version", SCHEMA_VERSION)
     _check_shares(doc)
-    _keep_extra(doc, extra)
+    _keep_extra(doc, extra, [*_extras(doc.get("gpus", ())), *_extras(doc.get("consumers", ()))])
     return _identified(doc, doc["node_id"], "node_ref", value)
 
 
@@ -103,14 +106,15 @@ def decode(value: bytes | None) -> dict[str, Any]:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ContractError(reasons.NOT_UTF8, f"byte {error.start} is not UTF-8; send UTF-8 JSON") from None
+    _check_depth(text)
     try:
-        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
-    except RecursionError:
-        raise ContractError(
-            reasons.TOO_DEEP, "the JSON is nested too deep; at most 32 levels are read"
-        ) from None
-    except ValueError as error:
+        message = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
         raise ContractError(reasons.MALFORMED_JSON, f"not JSON: {error}") from None
+    except ValueError:  # Python's own limit on the digits of an integer
+        raise ContractError(
+            reasons.OUT_OF_RANGE, "an integer has thousands of digits; at most 64 bits are read"
+        ) from None
     if not isinstance(message, dict):
         found = type(message).__name__
         raise ContractError(reasons.NOT_AN_OBJECT, f"the JSON is a {found}; expected an object")
@@ -126,14 +130,31 @@ def too_large(size: int) -> ContractError:
     )
 
 
+def _check_depth(text: str) -> None:
+    """Hold objects and arrays to 32 levels by the text itself, before anything recurses into it.
+
+    So the verdict does not depend on how deep the interpreter's stack happens to be.
+    """
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return
+    depth = 0
+    for mark in _MARKS.findall(text):
+        if mark in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ContractError(
+                    reasons.TOO_DEEP, f"the JSON is nested too deep; at most {MAX_DEPTH} levels are read"
+                )
+        elif mark in "]}":
+            depth -= 1
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ContractError(
-            reasons.DUPLICATE_KEY, f"key {twice[:60]!r} stands twice in one object", twice[:60]
-        )
+        raise ContractError(reasons.DUPLICATE_KEY, f"key {twice[:60]!r} stands twice in one object")
     return made
 
 
@@ -150,10 +171,11 @@ def _check_surrogates(message: dict[str, Any]) -> None:
         raise ContractError(
             reasons.MALFORMED_JSON, "a \\u escape is half of a surrogate pair; send whole characters"
         ) from None
-    except RecursionError:
-        raise ContractError(
-            reasons.TOO_DEEP, "the JSON is nested too deep; at most 32 levels are read"
-        ) from None
+
+
+# Strings as a whole (brackets inside them do not nest), and brackets.
+_MARKS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
 
 
 def _reported_totals(message: dict[str, Any]) -> dict[str, Any]:
@@ -165,18 +187,28 @@ def _reported_totals(message: dict[str, Any]) -> dict[str, Any]:
     return {_REPORTED[name]: value for name, value in known.items()}
 
 
-def _keep_extra(doc: dict[str, Any], extra: dict[str, Any]) -> None:
-    if not extra:
+def _extras(items: Iterable[dict[str, Any]]) -> Iterator[Any]:
+    """What GPUs and consumers keep under their own `extra`."""
+    for item in items:
+        if "extra" in item:
+            yield item["extra"]
+        yield from _extras(item.get("gpus", ()))
+
+
+def _keep_extra(doc: dict[str, Any], extra: dict[str, Any], nested: Iterable[Any] = ()) -> None:
+    """Put the unknown fields under `extra`, and hold them, the entries' own included, to 4 KiB of JSON."""
+    unknown = [*nested, extra] if extra else list(nested)
+    if not unknown:
         return
-    kept = storable(extra, "extra")
-    size = len(json.dumps(extra, ensure_ascii=False, separators=(",", ":")).encode())
+    size = sum(len(json.dumps(e, ensure_ascii=False, separators=(",", ":")).encode()) for e in unknown)
     if size > MAX_EXTRA_BYTES:
         raise ContractError(
             reasons.EXTRA_TOO_LARGE,
             f"the unknown fields take {size} bytes; at most {MAX_EXTRA_BYTES} are kept",
             "extra",
         )
-    doc["extra"] = kept
+    if extra:
+        doc["extra"] = storable(extra, "extra")
 
 
 def _with_emissions(doc: dict[str, Any]) -> None:
@@ -195,15 +227,26 @@ def _with_emissions(doc: dict[str, Any]) -> None:
     doc["emissions_source"] = "stream"
     if given is not None:
         doc.setdefault("carbon_intensity_source", "client")
-        doc["emissions_kg"] = emissions_kg(energy, given)
+        doc["emissions_kg"] = _emissions(energy, given)
         return
     found = carbon.intensity(doc.get("region_iso"))
-    doc["emissions_kg"] = emissions_kg(energy, found.g_per_kwh)
+    doc["emissions_kg"] = _emissions(energy, found.g_per_kwh)
     doc["carbon_intensity_g_per_kwh"] = found.g_per_kwh
     doc["carbon_intensity_source"] = found.source
     doc["carbon_intensity_year"] = found.year
     doc["carbon_intensity_kind"] = found.kind
     doc["carbon_intensity_scope"] = found.scope
+
+
+def _emissions(energy_kwh: float, g_per_kwh: float) -> float:
+    made = emissions_kg(energy_kwh, g_per_kwh)
+    if not math.isfinite(made):
+        raise ContractError(
+            reasons.OUT_OF_RANGE,
+            f"energy_kwh {energy_kwh!r} at {g_per_kwh!r} g/kWh overflows; expected an energy that can be",
+            "energy_kwh",
+        )
+    return made
 
 
 def _check_shares(doc: dict[str, Any]) -> None:

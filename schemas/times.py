@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from schemas import reasons
-from schemas.errors import ContractError
+from schemas.errors import ContractError, shown
 from schemas.units import MS_PER_S
 
 UTC = timezone.utc
@@ -28,10 +28,8 @@ def rfc3339(at: datetime) -> str:
     """`2026-01-31T12:00:00.250Z`. Raises ValueError on a time without zone."""
     if at.tzinfo is None:
         raise ValueError(f"{at!r} has no zone; use UTC")
-    utc = at.astimezone(UTC)
-    text = utc.strftime("%Y-%m-%dT%H:%M:%S")
-    millis = utc.microsecond // 1000
-    return f"{text}.{millis:03d}Z" if millis else f"{text}Z"
+    utc = at.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond >= MS_PER_S else "seconds") + "Z"
 
 
 def to_ms(at: datetime) -> int:
@@ -55,12 +53,12 @@ def parse_time(value: Any, field: str = "timestamp") -> datetime:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _parse_epoch(value, field)
     raise ContractError(
-        reasons.WRONG_TYPE, f"{field} is {type(value).__name__}; send RFC 3339 text or epoch seconds", field
+        reasons.WRONG_TYPE, f"{field} is {shown(value)}; send RFC 3339 text or epoch seconds", field
     )
 
 
 def _parse_epoch(value: float, field: str) -> datetime:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ContractError(reasons.NOT_FINITE, f"{field} is {value}; expected RFC 3339 text", field)
     if 0 <= value < _SECONDS_BELOW:
         return from_ms(int(round(value * MS_PER_S, 3)))
@@ -68,7 +66,7 @@ def _parse_epoch(value: float, field: str) -> datetime:
         return from_ms(int(value))
     raise ContractError(
         reasons.INVALID_TIMESTAMP,
-        f"{field} {value!r} is neither epoch seconds nor milliseconds (finer units are not accepted)",
+        f"{field} is {shown(value)}, neither epoch seconds nor milliseconds (finer units are not accepted)",
         field,
     )
 
