@@ -1,0 +1,1 @@
+"""The window: reads the documents of the store, draws them, and writes nothing."""

@@ -1,0 +1,198 @@
+"""`Store`: every read that the dashboard and the CLI make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import MongoClient
+
+from dashboard.store import health, nodes, runs, series, windows
+from dashboard.store.reader import Reader, connect
+from dashboard.store.rows import (
+    Group,
+    Lease,
+    NodeTotal,
+    NodeWindow,
+    Overview,
+    Progress,
+    Quality,
+    Run,
+    RunFilter,
+    RunList,
+    RunSeries,
+    Share,
+    Window,
+)
+
+MAX_POINTS = 2000
+MAX_RUNS = 1000
+
+
+class Store:
+    """Reads of one database; every method raises StoreAway where the store does not answer.
+
+    `stale_after_s`: silence after which a running run is stale. `window_s`: length of a window.
+    """
+
+    def __init__(
+        self,
+        client_or_uri: MongoClient[dict[str, Any]] | str,
+        database: str = "energy_emissions",
+        *,
+        stale_after_s: float = 120.0,
+        window_s: int = 60,
+        timeout_s: float = 5.0,
+    ) -> None:
+        client = connect(client_or_uri, timeout_s) if isinstance(client_or_uri, str) else client_or_uri
+        self._reader = Reader(client, database)
+        self._stale_after_s = stale_after_s
+        self.window_s = window_s
+
+    @property
+    def hosts(self) -> str:
+        """Where the store is, without user and password."""
+        return self._reader.hosts
+
+    def ping(self) -> None:
+        """Raises StoreAway unless the store answers."""
+        self._reader.ping()
+
+    def overview(self, now: datetime) -> Overview:
+        """Totals over all runs, and how the stream is."""
+        silent = runs.silent_before(now, self._stale_after_s)
+        sums = runs.read_sums(self._reader, silent)
+        active = runs.read_active_ids(self._reader, silent) if sums.n_active else {}
+        since = silent - timedelta(seconds=2 * self.window_s)
+        return Overview(
+            n_runs=sums.n_runs,
+            n_active=sums.n_active,
+            n_stale=sums.n_running - sums.n_active,
+            total=sums.total,
+            power_w=windows.read_power(self._reader, active, since) if active else None,
+            newest_event_at=sums.newest_event_at,
+            sources=runs.read_sources(self._reader),
+            measurements=runs.read_measurements(self._reader),
+            leases=health.read_leases(self._reader),
+            progress=tuple(
+                batch for query in health.read_queries(self._reader) for batch in self.progress(query, 1)
+            ),
+        )
+
+    def runs(self, wanted: RunFilter | None = None, *, now: datetime, limit: int = MAX_RUNS) -> RunList:
+        """The newest runs that match, newest event first."""
+        silent = runs.silent_before(now, self._stale_after_s)
+        return runs.read_runs(self._reader, wanted or RunFilter(), silent, limit)
+
+    def run(self, run_id: str, *, now: datetime) -> Run | None:
+        """One run; None if there is none of this id."""
+        found = self.some_runs([run_id], now=now)
+        return found[0] if found else None
+
+    def some_runs(self, run_ids: Sequence[str], *, now: datetime) -> tuple[Run, ...]:
+        """Runs by id, in the order asked for."""
+        return runs.read_some(self._reader, run_ids, runs.silent_before(now, self._stale_after_s))
+
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """Values of `user_id`, `model_name`, `dataset_name`, `region_iso`, `project` that the runs have."""
+        return runs.read_choices(self._reader)
+
+    def run_points(self, run: Run, max_points: int = MAX_POINTS) -> RunSeries:
+        """A run over time, at most about `max_points` intervals (a gap is never merged away)."""
+        return series.read_points(self._reader, run, self.window_s, max_points)
+
+    def windows(
+        self,
+        dimension: str,
+        keys: Sequence[str | None] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        max_windows: int = MAX_POINTS,
+    ) -> tuple[Window, ...]:
+        """Windows that start in [since, until), oldest first; joined to wider ones above `max_windows` a key.
+
+        `keys` None means all; a key that is not known is None.
+        """
+        span = self._span(dimension, keys, since, until)
+        if span is None:
+            return ()
+        width = windows.width_for(span, self.window_s, max_windows)
+        if width <= self.window_s:
+            return windows.read_windows(self._reader, dimension, keys, since, until, self.window_s)
+        return windows.read_joined(self._reader, dimension, keys, since, until, width)
+
+    def _span(
+        self,
+        dimension: str,
+        keys: Sequence[str | None] | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> float | None:
+        if since and until:
+            return (until - since).total_seconds()
+        found = windows.read_span(self._reader, dimension, keys)
+        if found is None:
+            return None
+        first, last = since or found[0], until or found[1] + timedelta(seconds=self.window_s)
+        return max(0.0, (last - first).total_seconds())
+
+    def groups(
+        self, dimension: str, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[Group, ...]:
+        """Energy by user, model or region, largest first: of all runs, or of the windows of a range."""
+        if since is None and until is None:
+            return runs.read_groups(self._reader, dimension)
+        return windows.read_groups(self._reader, dimension, since, until)
+
+    def users(self) -> tuple[Group, ...]:
+        """All runs by user."""
+        return self.groups("user")
+
+    def models(self) -> tuple[Group, ...]:
+        """All runs by model."""
+        return self.groups("model")
+
+    def nodes(self, since: datetime | None = None, until: datetime | None = None) -> tuple[NodeTotal, ...]:
+        """Every node, with its energy over a range."""
+        return nodes.read_nodes(self._reader, since, until, self.window_s)
+
+    def node_windows(
+        self,
+        node_id: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        max_windows: int = MAX_POINTS,
+    ) -> tuple[NodeWindow, ...]:
+        """A node's windows, oldest first, joined to wider ones above `max_windows`."""
+        span = nodes.read_node_span(self._reader, node_id)
+        if span is None:
+            return ()
+        first, last = since or span[0], until or span[1] + timedelta(seconds=self.window_s)
+        length_s = max(0.0, (last - first).total_seconds())
+        width = windows.width_for(length_s, self.window_s, max_windows)
+        return nodes.read_node_windows(self._reader, node_id, since, until, width)
+
+    def node_runs(
+        self, node_id: str, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[Share, ...]:
+        """The runs charged on a node, largest first."""
+        return nodes.read_node_runs(self._reader, node_id, since, until)
+
+    def quality(self, n_recent: int = 50) -> Quality:
+        """What became of all messages, and the newest rejected ones."""
+        return health.read_quality(self._reader, n_recent)
+
+    def queries(self) -> tuple[str, ...]:
+        """Names of the streaming queries."""
+        return health.read_queries(self._reader)
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Which process drives each query."""
+        return health.read_leases(self._reader)
+
+    def progress(self, query: str, n_batches: int = 300) -> tuple[Progress, ...]:
+        """The newest batches of a query, oldest first."""
+        return health.read_progress(self._reader, query, n_batches)

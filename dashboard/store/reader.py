@@ -1,0 +1,126 @@
+"""The only place that talks to MongoDB: reads, and nothing else; vendor errors end here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, ExecutionTimeout, InvalidURI, OperationFailure, PyMongoError
+
+from schemas.errors import PipelineError, RetryableError
+
+Document = Mapping[str, Any]
+CHUNK = 500
+UNAUTHORISED = frozenset({13, 18})
+
+
+class StoreAway(RetryableError):
+    """The document store does not answer. The message names the host and never holds a secret."""
+
+
+class ReadTooSlow(RetryableError):
+    """One read took longer than its budget; the store itself is there."""
+
+
+def connect(uri: str, timeout_s: float = 5.0) -> MongoClient[dict[str, Any]]:
+    """A client that gives up after `timeout_s`; it connects lazily, so an absent server is no error here."""
+    wait_ms = int(timeout_s * 1000)
+    try:
+        return MongoClient(
+            uri,
+            appname="joulestream-dashboard",
+            tz_aware=True,
+            serverSelectionTimeoutMS=wait_ms,
+            connectTimeoutMS=wait_ms,
+            socketTimeoutMS=max(wait_ms, 1000) * 4,
+        )
+    except (InvalidURI, ConfigurationError):
+        # The vendor's message quotes the address, which may hold a password.
+        raise PipelineError(
+            "the address in mongodb.uri / JOULE_MONGODB_URI cannot be used; "
+            "expected mongodb://host:port or mongodb+srv://host"
+        ) from None
+
+
+class Reader:
+    """Reads of one database. Raises StoreAway where the store does not answer."""
+
+    def __init__(self, client: MongoClient[dict[str, Any]], database: str) -> None:
+        self._client = client
+        self._db = client.get_database(database)
+
+    @property
+    def hosts(self) -> str:
+        """Where the store is, without user and password."""
+        servers = self._client.topology_description.server_descriptions()
+        return ", ".join(sorted(f"{host}:{port}" for host, port in servers)) or "unknown host"
+
+    def find(
+        self,
+        collection: str,
+        query: Document | None = None,
+        fields: Sequence[str] | None = None,
+        sort: Sequence[tuple[str, int]] | None = None,
+        limit: int = 0,
+        budget_s: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """Documents of a collection. Raises ReadTooSlow when `budget_s` is given and over."""
+        with self._errors():
+            cursor = self._db[collection].find(
+                query or {}, None if fields is None else dict.fromkeys(fields, 1)
+            )
+            if sort:
+                cursor = cursor.sort(list(sort))
+            if budget_s is not None:
+                cursor = cursor.max_time_ms(max(1, int(budget_s * 1000)))
+            return list(cursor.limit(limit))
+
+    def aggregate(self, collection: str, pipeline: Sequence[Document]) -> list[dict[str, Any]]:
+        """Result of an aggregation (one that only reads)."""
+        with self._errors():
+            return list(self._db[collection].aggregate([dict(stage) for stage in pipeline]))
+
+    def count(self, collection: str, query: Document | None = None) -> int:
+        """How many documents match."""
+        with self._errors():
+            return self._db[collection].count_documents(query or {})
+
+    def distinct(self, collection: str, field: str) -> list[Any]:
+        """The values of a field."""
+        with self._errors():
+            return self._db[collection].distinct(field)
+
+    def ping(self) -> None:
+        """Raises StoreAway unless the store answers."""
+        with self._errors():
+            self._client.admin.command("ping")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ExecutionTimeout as error:
+            raise ReadTooSlow("the read took longer than it may; try a shorter range") from error
+        except OperationFailure as error:
+            if error.code in UNAUTHORISED:
+                raise StoreAway(
+                    f"the document store at {self.hosts} refused the user; give one that may read "
+                    "the database in mongodb.uri / JOULE_MONGODB_URI"
+                ) from None
+            raise PipelineError(
+                f"the document store at {self.hosts} cannot answer this question (code {error.code}); "
+                "expected MongoDB 6 or newer"
+            ) from error
+        except PyMongoError as error:
+            raise StoreAway(
+                f"the document store at {self.hosts} does not answer ({type(error).__name__}); "
+                "start it with ./joule up, or correct mongodb.uri / JOULE_MONGODB_URI"
+            ) from None
+
+
+def chunks(values: Sequence[str], size: int = CHUNK) -> Iterator[Sequence[str]]:
+    """Slices that an `$in` can take without making a query too large."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,98 @@
+"""One run over time: from its events where they are few, else from its windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashboard.store import windows
+from dashboard.store.fields import date, from_document, number, text
+from dashboard.store.intervals import merged
+from dashboard.store.reader import Reader, ReadTooSlow
+from dashboard.store.rows import Run, RunPoint, RunSeries, Window
+from dashboard.store.sums import ENERGY_FIELDS
+from schemas.documents import TRAINING_METRICS
+
+MAX_EVENTS = 5000
+BUDGET_S = 2.0
+FIELDS = (
+    *ENERGY_FIELDS,
+    "timestamp",
+    "interval_s",
+    "loss",
+    "accuracy",
+    "epoch",
+    "step",
+    "measurement",
+    "producer_id",
+    "rank",
+)
+
+
+def read_points(reader: Reader, run: Run, window_s: int, max_points: int) -> RunSeries:
+    """A run's intervals, at most about `max_points`, in order of time."""
+    if (run.n_events or 0) > MAX_EVENTS:
+        reason = f"it has {run.n_events:,} events, more than the {MAX_EVENTS:,} that are drawn one by one"
+        return _from_windows(reader, run, window_s, max_points, reason)
+    try:
+        events = _events(reader, run.run_id)
+    except ReadTooSlow:
+        reason = f"reading its events took longer than {BUDGET_S:g} s"
+        return _from_windows(reader, run, window_s, max_points, reason)
+    points = sorted(filter(None, (to_point(event) for event in events)), key=lambda point: point.at)
+    return RunSeries(points=merged(points, max_points), origin="events")
+
+
+def _events(reader: Reader, run_id: str) -> list[dict[str, Any]]:
+    """All events of a run: its two ranges of identities, and those whose identity does not name it."""
+    found: list[dict[str, Any]] = []
+    for kind in ("e", "s"):
+        # `}` is the character after `|`, so this is the range of ids that begin with `kind|run_id|`.
+        span = {"$gte": f"{kind}|{run_id}|", "$lt": f"{kind}|{run_id}}}"}
+        found += reader.find(TRAINING_METRICS, {"_id": span}, FIELDS, budget_s=BUDGET_S)
+    return found + reader.find(TRAINING_METRICS, {"run_ref": run_id}, FIELDS, budget_s=BUDGET_S)
+
+
+def to_point(event: Mapping[str, Any]) -> RunPoint | None:
+    """An event as the interval that ends at its timestamp; None without a timestamp."""
+    at = date(event.get("timestamp"))
+    if at is None:
+        return None
+    producer = text(event.get("producer_id")) or f"rank {event.get('rank', 0)}"
+    covered = number(event.get("interval_s")) if number(event.get("energy_kwh")) is not None else None
+    return from_document(RunPoint, event, at=at, producer=producer, covered_s=covered)
+
+
+def _from_windows(reader: Reader, run: Run, window_s: int, max_points: int, reason: str) -> RunSeries:
+    ranks = max(1, len(run.ranks))
+    key = [run.run_id]
+    span = windows.read_span(reader, "run", key)
+    if span is None:
+        return RunSeries(points=(), origin="windows", reason=reason)
+    length_s = (span[1] - span[0]).total_seconds() + window_s
+    if length_s / window_s <= max_points:
+        found = windows.read_windows(reader, "run", key, None, None, window_s)
+    else:
+        width = windows.width_for(length_s, window_s, max_points)
+        found = windows.read_joined(reader, "run", key, None, None, width)
+    points = tuple(window_point(window, ranks, run.measurement) for window in found)
+    return RunSeries(points=points, origin="windows", reason=reason)
+
+
+def window_point(window: Window, ranks: int, measurement: str | None) -> RunPoint:
+    """A window as an interval. Ranks run side by side, so the time covered is that of one of them."""
+    covered = None if window.covered_s is None else window.covered_s / ranks
+    at = window.end
+    return RunPoint(
+        energy_kwh=window.energy_kwh,
+        cpu_energy_kwh=window.cpu_energy_kwh,
+        gpu_energy_kwh=window.gpu_energy_kwh,
+        ram_energy_kwh=window.ram_energy_kwh,
+        emissions_kg=window.emissions_kg,
+        covered_s=covered,
+        at=at,
+        interval_s=(at - window.start).total_seconds(),
+        loss=window.loss,
+        accuracy=window.accuracy,
+        measurement=measurement,
+    )
