@@ -16,7 +16,8 @@ _GENERAL: Mapping[str, str] = {
     "producer_id": "the sending process; new for every start of it",
     "reason": "why, in words",
     "region_iso": (
-        "where the electricity is drawn: ISO 3166 alpha-2 or alpha-3, either case; kept as alpha-3 where known"
+        "where the electricity is drawn: ISO 3166 alpha-2 or alpha-3, either case; "
+        "kept as alpha-3 where known"
     ),
     "run_id": "the training run",
     "schema_version": "version of this contract; absent means 1",

@@ -78,10 +78,11 @@ def _rules() -> str:
 - **Absent or null means not known, never zero.** An empty text says nothing either, and is read as absent.
 - Numbers are finite JSON numbers, not texts. Integers fit 64 bits.
 - **id**: matches `{ID_PATTERN}`. **text**: at most {MAX_TEXT:,} characters.
-- **time**: RFC 3339 with any offset or `Z`; without a zone it is UTC; epoch seconds or milliseconds as a number. \
-Finer epochs are rejected. Kept to the millisecond.
+- **time**: RFC 3339 with any offset or `Z`; without a zone it is UTC; epoch seconds or milliseconds as \
+a number. Finer epochs are rejected. Kept to the millisecond.
 - `timestamp` is not before {times.rfc3339(times.EARLIEST)}, and at most \
-{times.MAX_AHEAD.total_seconds() / 60:g} minutes after the Kafka record's own time, so a replay gives the same verdict.
+{times.MAX_AHEAD.total_seconds() / 60:g} minutes after the Kafka record's own time, \
+so that a replay gives the same verdict.
 - Unknown fields are kept under `extra`, those of entries of arrays under the entry's `extra`; \
 above {parse.MAX_EXTRA_BYTES // 1024} KiB of JSON in all the message is rejected.
 - A free object with a key that is empty or has `$`, `.` or NUL is stored as an array of `{{k, v}}`."""
@@ -90,8 +91,8 @@ above {parse.MAX_EXTRA_BYTES // 1024} KiB of JSON in all the message is rejected
 def _identity() -> str:
     return """## Identity
 
-Two messages of one identity are one event, however far apart and whatever their bytes; the one with the lowest
-offset stands. The identity is the `_id` in the ledger:
+Two messages of one identity are one event, however far apart and whatever their bytes; the one with the
+lowest offset stands. The identity is the `_id` in the ledger:
 
 | where the message has | identity |
 |---|---|
@@ -99,8 +100,8 @@ offset stands. The identity is the `_id` in the ledger:
 | else `producer_id` and `sequence` | `s\\|{run_id}\\|{producer_id}\\|{sequence}` |
 | else | `h\\|` and the SHA-256 of its bytes, in hexadecimal |
 
-In `node.metrics` the `node_id` stands in the place of the `run_id`. A `producer_id` is new for every process start,
-so that a restarted producer may count from 0 again."""
+In `node.metrics` the `node_id` stands in the place of the `run_id`. A `producer_id` is new for every process
+start, so that a restarted producer may count from 0 again."""
 
 
 def _topics() -> str:
@@ -157,9 +158,9 @@ def _dialect() -> str:
     rows = [(f"`{status}`", ", ".join(found)) for status, found in words.items()]
     return (
         "## The `run_summary` dialect\n\n"
-        "A message with `event_type` `run_summary` is read as `run_finished`. Its totals (above) are kept under\n"
-        "`reported_totals` for the audit and are never added to the metrics' sum. Words for `status`, in either case:\n\n"
-        + table(("status", "words"), rows)
+        "A message with `event_type` `run_summary` is read as `run_finished`. Its totals (above) are kept\n"
+        "under `reported_totals` for the audit and are never added to the metrics' sum.\n"
+        "Words for `status`, in either case:\n\n" + table(("status", "words"), rows)
     )
 
 
