@@ -34,6 +34,7 @@ class Service:
     log: Path
     ready: Callable[[], str | None]
     env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
     port: int | None = None
     prepare: Callable[[], None] = lambda: None
     ready_timeout_s: float = 90.0
@@ -91,6 +92,7 @@ def start(service: Service, watchdog: Watchdog | None = None) -> Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **service.env},
+                cwd=service.cwd,
                 start_new_session=True,
             )
         except OSError as error:

@@ -47,7 +47,8 @@ def find_document_server() -> DocumentServer:
     found = f"mongod {version or '(of unknown version)'} on PATH" if on_path else "no mongod on PATH"
     raise PipelineError(
         f"found {found} and no {EMBEDDED} beside {sys.executable}, expected MongoDB {OLDEST_MONGOD} "
-        f"or newer, or SecantusDB: run `pip install 'joulestream[embedded-store]'`, or name a server with --mongodb-uri"
+        f"or newer, or SecantusDB: run `pip install 'joulestream[embedded-store]'`, or name a server with "
+        f"--mongodb-uri"
     )
 
 
@@ -104,3 +105,8 @@ def store_away(uri: str, timeout_s: float = 2.0) -> str | None:
     finally:
         client.close()
     return None
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown."""
+    return re.sub(r"(?<=://)([^:@/]+):[^@/]*@", r"\1:***@", uri)

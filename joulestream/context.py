@@ -1,0 +1,45 @@
+"""Where a verb works: the settings, with the addresses of the stack that runs from the data folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conf.settings import Settings, env_name, load_settings
+from joulestream.local.state import StackState, read_state
+
+
+@dataclass(frozen=True)
+class Context:
+    """Settings to work with, and the running stack if there is one."""
+
+    settings: Settings
+    state: StackState | None
+
+    @property
+    def data_dir(self) -> Path:
+        return self.settings.data_dir
+
+
+def context(data_dir: Path | None = None, flags: Mapping[str, Any] | None = None) -> Context:
+    """Resolve the settings of a verb: flags, then the environment, then the running stack, then the file.
+
+    `flags` are keyed `section.key`. Raises ConfigError.
+    """
+    given = {"data_dir": data_dir.expanduser().resolve() if data_dir else None, **(flags or {})}
+    settings = load_settings(given)
+    state = read_state(settings.data_dir)
+    if state is None or not state.alive:
+        return Context(settings, None)
+    found = {
+        "kafka.bootstrap": state.kafka_bootstrap,
+        "mongodb.uri": state.mongodb_uri,
+        "dashboard.url": state.dashboard_url,
+    }
+    for key, value in found.items():
+        if given.get(key) is None and env_name(key) not in os.environ:
+            given[key] = value
+    return Context(load_settings(given), state)

@@ -1,0 +1,51 @@
+"""How far each query of the stream is, from the documents that it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import DESCENDING, MongoClient
+from pymongo.errors import PyMongoError
+
+from conf.settings import Settings
+from schemas import documents
+
+Doc = dict[str, Any]
+SUMS = ("consumed", "accepted", "duplicate", "conflict", "late")
+
+
+def query_progress(settings: Settings) -> tuple[list[Doc], str | None]:
+    """One document per query (sums over partitions, last batch), and what is wrong if the store is away."""
+    uri = settings.mongodb.uri.get_secret_value()
+    try:
+        with MongoClient[Doc](uri, tz_aware=True, serverSelectionTimeoutMS=3000) as client:
+            db = client[settings.mongodb.database]
+            accounts = list(db[documents.ACCOUNTS].find())
+            names = sorted({account["query"] for account in accounts})
+            last = {
+                name: db[documents.PROGRESS].find_one({"query": name}, sort=[("at", DESCENDING)])
+                for name in names
+            }
+    except PyMongoError as error:
+        return [], f"the document store does not answer ({type(error).__name__}); look at: ./joule logs store"
+    return [_of_query(name, accounts, last[name] or {}) for name in names], None
+
+
+def _of_query(name: str, accounts: list[Doc], last: Doc) -> Doc:
+    mine = [account for account in accounts if account["query"] == name]
+    reasons: dict[str, int] = {}
+    for account in mine:
+        for code, count in account.get("rejected", {}).items():
+            reasons[code] = reasons.get(code, 0) + count
+    return {
+        "query": name,
+        **{key: sum(account.get(key, 0) for account in mine) for key in SUMS},
+        "rejected": sum(account.get("rejected_total", 0) for account in mine),
+        "rejected_by_reason": reasons,
+        "rows": last.get("rows_in"),
+        "batch": last.get("batch"),
+        "at": last.get("at"),
+        "lag": last.get("lag"),
+        "watermark": last.get("watermark"),
+        "duration_s": last.get("duration_s"),
+    }

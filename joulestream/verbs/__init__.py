@@ -1,0 +1,1 @@
+"""The verbs of `joule`: one module each, whose first line is the verb's line in the help."""
