@@ -7,66 +7,119 @@ split into batches cannot show. The later of two values is the one with the grea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any, TypeAlias
 
 from schemas.times import from_ms, to_ms
-from schemas.units import w_from_kwh
+from schemas.units import MS_PER_S, w_from_kwh
 
 Facets: TypeAlias = dict[str, dict[str, Any]]
 
-_LAST = (
-    "user_id",
-    "project",
-    "model_name",
-    "dataset_name",
-    "framework",
-    "environment",
-    "region_iso",
-    "hyperparameters",
-    "node_id",
-    "epoch",
-    "total_epochs",
-    "step",
-    "total_steps",
-    "carbon_intensity_g_per_kwh",
-    "carbon_intensity_source",
-    "carbon_intensity_year",
-    "carbon_intensity_kind",
-    "reported_totals",
-)
+# Field of an event -> name of the facet that keeps its latest value.
+_LAST: Mapping[str, str] = {
+    **{
+        name: name
+        for name in (
+            "user_id",
+            "project",
+            "model_name",
+            "dataset_name",
+            "framework",
+            "environment",
+            "region_iso",
+            "hyperparameters",
+            "node_id",
+            "epoch",
+            "total_epochs",
+            "step",
+            "total_steps",
+            "carbon_intensity_g_per_kwh",
+            "carbon_intensity_source",
+            "carbon_intensity_year",
+            "carbon_intensity_kind",
+            "reported_totals",
+        )
+    },
+    "loss": "last_loss",
+    "accuracy": "last_accuracy",
+}
+_SETS: Mapping[str, str] = {
+    "rank": "ranks",
+    "node_id": "nodes",
+    "meters": "meters",
+    "measurement": "measurements",
+}
 MAX_SET = 1024
+
+
+class RunFacets:
+    """The facets of a run's events, gathered one by one (this is on the path of every event)."""
+
+    __slots__ = ("high", "last", "low", "sets")
+
+    def __init__(self) -> None:
+        self.last: dict[str, list[Any]] = {}
+        self.low: dict[str, Any] = {}
+        self.high: dict[str, Any] = {}
+        self.sets: dict[str, set[Any]] = {}
+
+    def add(self, identity: str, doc: Mapping[str, Any]) -> None:
+        """Take one event in."""
+        at = to_ms(doc["timestamp"])
+        last = self.last
+        for name, value in doc.items():
+            kept_as = _LAST.get(name)
+            if kept_as is not None:
+                held = last.get(kept_as)
+                if held is None or (at, identity) > (held[0], held[1]):
+                    last[kept_as] = [at, identity, value]
+        event_type = doc["event_type"]
+        if event_type != "metric":
+            life = "running" if event_type == "run_started" else doc.get("status", "completed")
+            held = last.get("life")
+            if held is None or (at, identity) > (held[0], held[1]):
+                last["life"] = [at, identity, life]
+        interval_s = doc.get("interval_s")
+        self._lower("started_ms", _started_ms(at, interval_s, doc))
+        self._higher("last_event_ms", at)
+        if "loss" in doc:
+            self._lower("best_loss", doc["loss"])
+        if "accuracy" in doc:
+            self._higher("best_accuracy", doc["accuracy"])
+        if interval_s and "energy_kwh" in doc:
+            self._higher("peak_power_w", w_from_kwh(doc["energy_kwh"], interval_s))
+        for name, kept_as in _SETS.items():
+            if name in doc:
+                value = doc[name]
+                self.sets.setdefault(kept_as, set()).update(value if isinstance(value, list) else (value,))
+
+    def _lower(self, name: str, value: Any) -> None:
+        held = self.low.get(name)
+        if held is None or value < held:
+            self.low[name] = value
+
+    def _higher(self, name: str, value: Any) -> None:
+        held = self.high.get(name)
+        if held is None or value > held:
+            self.high[name] = value
+
+    def to_facets(self) -> Facets:
+        """As they travel and merge."""
+        sets = {name: sorted(values)[:MAX_SET] for name, values in self.sets.items() if values}
+        return {"last": dict(self.last), "min": dict(self.low), "max": dict(self.high), "sets": sets}
+
+
+def _started_ms(at: int, interval_s: float | None, doc: Mapping[str, Any]) -> int:
+    """Start of what the event says: of its interval, or of the run that a summary reports."""
+    start = at - int(interval_s * MS_PER_S) if interval_s else at
+    reported = doc.get("reported_totals", {}).get("started_at")
+    return min(start, to_ms(reported)) if reported else start
 
 
 def facets_of(identity: str, doc: Mapping[str, Any]) -> Facets:
     """The facets of one event."""
-    at = to_ms(doc["timestamp"])
-    last: dict[str, Any] = {name: [at, identity, doc[name]] for name in _LAST if name in doc}
-    for name in ("loss", "accuracy"):
-        if name in doc:
-            last[f"last_{name}"] = [at, identity, doc[name]]
-    if doc["event_type"] == "run_started":
-        last["life"] = [at, identity, "running"]
-    elif doc["event_type"] == "run_finished":
-        last["life"] = [at, identity, doc.get("status", "completed")]
-    interval_s = doc.get("interval_s")
-    start = doc["timestamp"] - timedelta(seconds=interval_s) if interval_s else doc["timestamp"]
-    reported_start = doc.get("reported_totals", {}).get("started_at")
-    low = {"started_ms": to_ms(min(start, reported_start) if reported_start else start)}
-    high: dict[str, Any] = {"last_event_ms": at}
-    if "loss" in doc:
-        low["best_loss"] = doc["loss"]
-    if "accuracy" in doc:
-        high["best_accuracy"] = doc["accuracy"]
-    if interval_s and "energy_kwh" in doc:
-        high["peak_power_w"] = w_from_kwh(doc["energy_kwh"], interval_s)
-    sets = {
-        "ranks": [doc["rank"]] if "rank" in doc else [],
-        "nodes": [doc["node_id"]] if "node_id" in doc else [],
-        "meters": sorted(set(doc.get("meters", ()))),
-        "measurements": [doc["measurement"]] if "measurement" in doc else [],
-    }
-    return {"last": last, "min": low, "max": high, "sets": {k: v for k, v in sets.items() if v}}
+    gathered = RunFacets()
+    gathered.add(identity, doc)
+    return gathered.to_facets()
 
 
 def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> Facets:
@@ -100,7 +153,7 @@ def fields_of_facets(facets: Mapping[str, Any]) -> dict[str, Any]:
         ended = life[0] if life is not None and status != "running" else None
         fields["started_at"] = from_ms(started)
         fields["last_event_at"] = from_ms(latest)
-        fields["duration_s"] = ((latest if ended is None else max(ended, started)) - started) / 1000
+        fields["duration_s"] = ((latest if ended is None else max(ended, started)) - started) / MS_PER_S
         if ended is not None:
             fields["ended_at"] = from_ms(ended)
     for name in ("best_loss",):

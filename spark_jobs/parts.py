@@ -72,10 +72,10 @@ class Moment:
 class Parts:
     """The parts of a window's total."""
 
-    carried: Amounts = Amounts()
-    live: Amounts = Amounts()
-    before: Amounts = Amounts()
-    late: Amounts = Amounts()
+    carried: Amounts = field(default_factory=Amounts)
+    live: Amounts = field(default_factory=Amounts)
+    before: Amounts = field(default_factory=Amounts)
+    late: Amounts = field(default_factory=Amounts)
     at: Moment | None = None
 
     @property
@@ -124,7 +124,7 @@ class Folded:
     Windows that end at or before `through_ms` are folded into `closed` and never opened again.
     """
 
-    closed: Amounts = Amounts()
+    closed: Amounts = field(default_factory=Amounts)
     open: Mapping[int, Amounts] = field(default_factory=dict)
     through_ms: int | None = None
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from schemas import documents, topics
 from schemas.parse import Parse, parse_node, parse_training
-from schemas.times import from_ms, to_ms
+from schemas.times import from_ms, parse_time, to_ms
 from spark_jobs.contributions import NODE_SUMS, TRAINING_SUMS, node_sums, training_sums
-from spark_jobs.facets import Facets, facets_of
 from spark_jobs.parts import Amounts
 
 
@@ -34,8 +33,9 @@ class Source:
     sums: tuple[str, ...]
     amounts: Callable[[Mapping[str, Any]], Amounts]
     keys: Callable[[Mapping[str, Any]], tuple[Key, ...]]
-    facets: Callable[[str, Mapping[str, Any]], tuple[str, Facets] | None]
+    dimensions: tuple[str, ...]
     owner: str
+    has_facets: bool
 
 
 def _training_amounts(doc: Mapping[str, Any]) -> Amounts:
@@ -60,14 +60,6 @@ def _node_keys(doc: Mapping[str, Any]) -> tuple[Key, ...]:
     return (Key("node", doc["node_id"]),)
 
 
-def _run_facets(identity: str, doc: Mapping[str, Any]) -> tuple[str, Facets]:
-    return doc["run_id"], facets_of(identity, doc)
-
-
-def _no_facets(identity: str, doc: Mapping[str, Any]) -> None:
-    return None
-
-
 TRAINING = Source(
     "training",
     topics.TRAINING_EVENTS,
@@ -76,8 +68,9 @@ TRAINING = Source(
     TRAINING_SUMS,
     _training_amounts,
     _training_keys,
-    _run_facets,
+    documents.DIMENSIONS,
     "run_id",
+    True,
 )
 NODE = Source(
     "node",
@@ -87,14 +80,15 @@ NODE = Source(
     NODE_SUMS,
     _node_amounts,
     _node_keys,
-    _no_facets,
+    ("node",),
     "node_id",
+    False,
 )
 SOURCES: Mapping[str, Source] = {source.query: source for source in (TRAINING, NODE)}
 
 
 def window_start_ms(at: datetime, window_ms: int) -> int:
-    """Start (ms since the epoch) of the tumbling window that holds a time; windows are aligned to the epoch."""
+    """Start (ms since the epoch) of the tumbling window that holds a time; windows align to the epoch."""
     ms = to_ms(at)
     return ms - ms % window_ms
 
@@ -104,3 +98,13 @@ def document_id(key: Key, start_ms: int) -> str:
     if key.dimension == "node":
         return documents.node_window_id(str(key.key), from_ms(start_ms))
     return documents.window_id(key.dimension, key.key, from_ms(start_ms))
+
+
+def parse_document_id(source: Source, i: str) -> tuple[Key, int]:
+    """Key and window start of a window document's `_id`: what `document_id` made it from."""
+    head, _, start = i.rpartition("|")
+    start_ms = to_ms(parse_time(start))
+    if source is NODE:
+        return Key("node", head), start_ms
+    dimension, _, key = head.partition("|")
+    return Key(dimension, key or None), start_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeAlias, TypeVar
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 DUPLICATE_KEY = 11000
 DAY_S = 86_400
-# The embedded server looks ids up by scanning `$in`: short lists cost less per id there, and nothing elsewhere.
+# The embedded server scans `$in` lists: short ones cost less per id there, and nothing elsewhere.
 IDS_PER_FIND = 32
 
 # Server states that pass by themselves: not primary, shutting down, interrupted (MongoDB error code table).
@@ -138,14 +139,12 @@ def ensure_collections(db: Db, settings: Settings) -> None:
     """Create the collections, indexes and validators of the contract; doing it twice changes nothing."""
     present = set(db.list_collection_names())
     for collection in documents.COLLECTIONS:
-        options = {"validator": dict(collection.validator)} if collection.validator else {}
+        options: Doc = {"validator": dict(collection.validator)} if collection.validator else {}
         if collection.name not in present:
-            try:
+            with suppress(CollectionInvalid):  # another process was faster
                 db.create_collection(collection.name, **options)
-            except CollectionInvalid:
-                pass  # another process was faster
         elif options:
-            db.command("collMod", collection.name, **options)
+            db.command({"collMod": collection.name, **options})
         for index in collection.indexes:
             db[collection.name].create_index(list(index.keys), name=index.name, sparse=index.sparse)
         _ensure_retention(db, collection, settings)

@@ -1,0 +1,67 @@
+"""The accounts: per partition, what the messages became, and the fence below which all is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas import documents
+from spark_jobs.receipts import COUNTS
+from spark_jobs.store import Db, Doc
+
+
+def account_id(topic: str, partition: int) -> str:
+    """`_id` of a partition's account."""
+    return f"{topic}/{partition}"
+
+
+def open_accounts(db: Db, query: str, topic: str, partitions: Mapping[int, int]) -> None:
+    """Make an account for each partition (by its first offset) that has none."""
+    for partition, first in partitions.items():
+        db[documents.ACCOUNTS].update_one(
+            {"_id": account_id(topic, partition)},
+            {"$setOnInsert": _opening(query, topic, partition, first)},
+            upsert=True,
+        )
+
+
+def _opening(query: str, topic: str, partition: int, first: int) -> Doc:
+    return {
+        "schema_version": documents.DOCUMENT_VERSION,
+        "query": query,
+        "topic": topic,
+        "partition": partition,
+        "first_offset": first,
+        "next_offset": first,
+        **dict.fromkeys((*COUNTS, "rejected_total", "unknown"), 0),
+        "rejected": {},
+    }
+
+
+def fences(db: Db, topic: str) -> dict[int, int]:
+    """`next_offset` by partition: all below is settled."""
+    return {doc["partition"]: doc["next_offset"] for doc in db[documents.ACCOUNTS].find({"topic": topic})}
+
+
+def post(db: Db, query: str, topic: str, head: Mapping[str, Any]) -> None:
+    """Move a partition's fence to the end of what a task did, and its counts with it, in one update.
+
+    Once the fence has moved, posting the same again changes nothing.
+    """
+    partition, end = head["partition"], head["end"]
+    increments = {name: head[name] for name in COUNTS}
+    increments["rejected_total"] = sum(head["rejected"].values())
+    if "unknown" in head:
+        increments["unknown"] = head["unknown"]
+    increments.update({f"rejected.{code}": count for code, count in head["rejected"].items()})
+    _ensure(db, query, topic, partition, head["first"])
+    db[documents.ACCOUNTS].update_one(
+        {"_id": account_id(topic, partition), "next_offset": {"$lt": end}},
+        {"$inc": increments, "$set": {"next_offset": end}},
+    )
+
+
+def _ensure(db: Db, query: str, topic: str, partition: int, first: int) -> None:
+    """A partition that was added to the topic while the stream ran has no account yet."""
+    if not db[documents.ACCOUNTS].find_one({"_id": account_id(topic, partition)}, {"_id": 1}):
+        open_accounts(db, query, topic, {partition: first})

@@ -1,0 +1,157 @@
+"""The books of a query: documents as parts, cached while they change, written with the lease's epoch.
+
+Only the holder of the lease writes them, so what it wrote last is what is stored; the cache spares the reads.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import fsum
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from schemas import documents
+from spark_jobs.facets import Facets
+from spark_jobs.lease import LeaseLostError
+from spark_jobs.parts import Amounts, Folded, Parts
+from spark_jobs.sources import Key
+from spark_jobs.store import DUPLICATE_KEY, Db, Doc, find_by_ids
+from spark_jobs.summaries import node_window_doc, summary_doc, window_doc
+
+WRITES_PER_CALL = 500
+LATE_KEYS_PER_FIND = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPage:
+    """A window document's parts."""
+
+    key: Key
+    start_ms: int
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A run summary's parts, its live windows and its facets."""
+
+    run_id: str
+    parts: Parts = field(default_factory=Parts)
+    folded: Folded = field(default_factory=Folded)
+    facets: Facets = field(default_factory=dict)
+
+
+class Cache(OrderedDict[str, Parts | RunPage]):
+    """The newest entries, at most `size`; what falls out is read from the store again."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def keep(self, key: str, value: Parts | RunPage) -> None:
+        """Add or renew an entry."""
+        self[key] = value
+        self.move_to_end(key)
+        while len(self) > self._size:
+            self.popitem(last=False)
+
+
+class Books:
+    """Reads and writes the documents of one query."""
+
+    def __init__(self, db: Db, epoch: int, window_ms: int, cache_size: int = 50_000) -> None:
+        self._db = db
+        self._epoch = epoch
+        self._window_ms = window_ms
+        self._windows = Cache(cache_size)
+        self._runs = Cache(cache_size)
+
+    def forget(self) -> None:
+        """Drop the cache: the store may say otherwise now."""
+        self._windows.clear()
+        self._runs.clear()
+
+    def windows(self, collection: str, ids: Sequence[str]) -> Mapping[str, Parts]:
+        """Parts of the windows with these ids; absent where there is no document yet."""
+        unknown = [i for i in ids if i not in self._windows]
+        for doc in find_by_ids(self._db[collection], unknown, {"parts": 1}):
+            self._windows.keep(doc["_id"], Parts.from_doc(doc.get("parts")))
+        found = {i: self._windows[i] for i in ids if i in self._windows}
+        return {i: parts for i, parts in found.items() if isinstance(parts, Parts)}
+
+    def runs(self, ids: Sequence[str]) -> Mapping[str, RunPage]:
+        """Pages of these runs; a fresh one where there is no document yet."""
+        unknown = [i for i in ids if i not in self._runs]
+        fields = {"parts": 1, "facets": 1}
+        for doc in find_by_ids(self._db[documents.RUN_SUMMARY], unknown, fields):
+            self._runs.keep(doc["_id"], run_page(doc))
+        pages = {i: self._runs.get(i, RunPage(i)) for i in ids}
+        return {i: page for i, page in pages.items() if isinstance(page, RunPage)}
+
+    def late(self, keys: Sequence[str]) -> Mapping[str, Amounts]:
+        """The sum of the late events of each document, from `late_events`; exact in any order."""
+        found: dict[str, list[Amounts]] = {key: [] for key in keys}
+        for start in range(0, len(keys), LATE_KEYS_PER_FIND):
+            chunk = list(keys[start : start + LATE_KEYS_PER_FIND])
+            for doc in self._db[documents.LATE].find({"keys": {"$in": chunk}}):
+                amounts = Amounts.from_doc(doc)
+                for key in doc["keys"]:
+                    if key in found:
+                        found[key].append(amounts)
+        return {key: summed(amounts) for key, amounts in found.items()}
+
+    def write_windows(self, collection: str, pages: Mapping[str, WindowPage]) -> None:
+        """Set window documents."""
+        build = node_window_doc if collection == documents.NODE_WINDOWS else window_doc
+        docs = {i: build(page.key, page.start_ms, self._window_ms, page.parts) for i, page in pages.items()}
+        self._write(collection, docs)
+        for i, page in pages.items():
+            self._windows.keep(i, page.parts)
+
+    def write_runs(self, pages: Iterable[RunPage]) -> None:
+        """Set run summaries."""
+        kept = {page.run_id: page for page in pages}
+        docs = {i: summary_doc(i, page.parts, page.folded, page.facets) for i, page in kept.items()}
+        self._write(documents.RUN_SUMMARY, docs)
+        for i, page in kept.items():
+            self._runs.keep(i, page)
+
+    def _write(self, collection: str, docs: Mapping[str, Doc]) -> None:
+        """Set the fields of documents. Raises LeaseLostError where a later writer has been."""
+        ours = {"$not": {"$gt": self._epoch}}
+        writes = [
+            UpdateOne({"_id": i, "writer": ours}, {"$set": {**doc, "writer": self._epoch}}, upsert=True)
+            for i, doc in docs.items()
+        ]
+        try:
+            for start in range(0, len(writes), WRITES_PER_CALL):
+                self._db[collection].bulk_write(writes[start : start + WRITES_PER_CALL], ordered=False)
+        except BulkWriteError as error:
+            self.forget()
+            if all(e["code"] == DUPLICATE_KEY for e in error.details.get("writeErrors", [])):
+                raise LeaseLostError(f"a later process has written {collection}; this one stops") from None
+            raise
+
+
+def run_page(doc: Doc) -> RunPage:
+    """A run's page from its document."""
+    parts = doc.get("parts") or {}
+    return RunPage(
+        doc["_id"],
+        Parts.from_doc(parts) if parts else Parts(),
+        Folded.from_doc(parts.get("folded")),
+        doc.get("facets") or {},
+    )
+
+
+def summed(amounts: Sequence[Amounts]) -> Amounts:
+    """The sum of amounts, rounded once, so that their order cannot show."""
+    return Amounts(_fsum([a.sums for a in amounts]), _fsum([a.runs for a in amounts]))
+
+
+def _fsum(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = sorted({name for entry in values for name in entry})
+    return {name: fsum(entry[name] for entry in values if name in entry) for name in names}

@@ -1,0 +1,170 @@
+"""Generations: one life of a query's checkpoint, where it starts, and how far it is settled.
+
+A generation's checkpoint lies in a folder of its own. If the folder of the newest generation is gone (lost or
+another store's), a new generation starts at the fence: `start[p] = max(next_offset, Kafka's earliest)`.
+Messages below `start` never contribute to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import documents
+from schemas.errors import PipelineError
+from spark_jobs.parts import Moment
+from spark_jobs.store import Db, Doc
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSettings:
+    """What the sums of a generation depend on (s)."""
+
+    window_s: int
+    watermark_s: int
+
+    @property
+    def window_ms(self) -> int:
+        """Length of a window in ms."""
+        return self.window_s * 1000
+
+    @property
+    def delay_ms(self) -> int:
+        """Delay of the watermark in ms."""
+        return self.watermark_s * 1000
+
+
+@dataclass(slots=True)
+class Generation:
+    """The generation that a query is in. `done` is the last settled Spark batch, -1 before the first."""
+
+    db: Db
+    query: str
+    number: int
+    start: Mapping[int, int]
+    settings: WindowSettings
+    watermark_ms: int | None
+    done: int = -1
+    first_batch: int = 0
+    settled: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """`_id` of its document."""
+        return f"{self.query}|{self.number}"
+
+    def now(self, batch: int) -> Moment:
+        """A batch of this generation."""
+        return Moment(self.number, batch)
+
+    def done_by_generation(self) -> Mapping[int, int]:
+        """The last settled batch of every generation of this query."""
+        return {**self.settled, self.number: self.done}
+
+    def latch(self, batch: int) -> None:
+        """Fix the watermark that the batch's tasks judge by.
+
+        Raises CheckpointMismatchError where Spark's batch is neither the settled one nor the next: the
+        checkpoint was restored from another time than the store.
+        """
+        if batch not in (self.done, self.done + 1):
+            raise CheckpointMismatchError(self.query, batch, self.done)
+        doc = self.db[documents.GENERATIONS].find_one({"_id": self.id})
+        if doc is None:
+            raise PipelineError(f"generation {self.id} is not in the store any more; start the stream again")
+        held = doc.get("current")
+        if held is None or held["batch"] != batch:
+            held = {"batch": batch, "watermark_ms": self.watermark_ms}
+            self._set({"current": held})
+        self.watermark_ms = held["watermark_ms"]
+
+    def begin_writing(self, batch: int) -> None:
+        """From here to `settle`, documents may hold more than is settled."""
+        self._set({"writing": batch})
+
+    def settle(self, batch: int, max_event_ms: int | None) -> None:
+        """The batch is wholly in documents and accounts; raise the watermark for the next one."""
+        next_ms = self.watermark_ms
+        if max_event_ms is not None:
+            reached = max_event_ms - self.settings.delay_ms
+            next_ms = reached if next_ms is None else max(next_ms, reached)
+        self._set({"done": batch, "writing": batch, "watermark_ms": next_ms})
+        self.done, self.watermark_ms = batch, next_ms
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        self.db[documents.GENERATIONS].update_one({"_id": self.id}, {"$set": dict(values)})
+
+
+class CheckpointMismatchError(PipelineError):
+    """Checkpoint and store are of different times; a new generation starts at the fence, and stays exact."""
+
+    def __init__(self, query: str, batch: int, done: int) -> None:
+        super().__init__(
+            f"query {query}: the checkpoint is at batch {batch} and the store has settled {done}; one of "
+            "them was restored from another time, so a new generation starts at the fence"
+        )
+
+
+def open_generation(
+    db: Db,
+    query: str,
+    settings: WindowSettings,
+    checkpoint_exists: Callable[[int], bool],
+    begin: Callable[[], Mapping[int, int]],
+    force_new: bool = False,
+) -> Generation:
+    """Continue the newest generation where its checkpoint and settings still stand, else begin a new one.
+
+    `begin` says where a new generation starts, by partition (it also settles what Kafka has lost).
+    Raises PipelineError where windows of another length are stored: their ids would overlap.
+    """
+    docs = sorted(db[documents.GENERATIONS].find({"query": query}), key=lambda doc: int(doc["number"]))
+    settled = {doc["number"]: doc["done"] for doc in docs}
+    newest = docs[-1] if docs else None
+    if newest is not None:
+        _refuse_other_windows(query, newest, settings)
+        same = newest["settings"]["watermark_s"] == settings.watermark_s
+        if same and not force_new and checkpoint_exists(newest["number"]):
+            return _read(db, newest, settings, settled)
+    number = newest["number"] + 1 if newest else 0
+    doc: Doc = {
+        "_id": f"{query}|{number}",
+        "schema_version": documents.DOCUMENT_VERSION,
+        "query": query,
+        "number": number,
+        "start": {str(p): offset for p, offset in begin().items()},
+        "settings": {"window_s": settings.window_s, "watermark_s": settings.watermark_s},
+        "watermark_ms": newest["watermark_ms"] if newest else None,
+        "done": -1,
+        "writing": -1,
+        # Progress documents number their batches on over all generations.
+        "first_batch": newest["first_batch"] + newest["done"] + 2 if newest else 0,
+    }
+    db[documents.GENERATIONS].insert_one(doc)
+    return _read(db, doc, settings, settled)
+
+
+def _read(db: Db, doc: Mapping[str, Any], settings: WindowSettings, settled: dict[int, int]) -> Generation:
+    start = {int(p): offset for p, offset in doc["start"].items()}
+    return Generation(
+        db,
+        doc["query"],
+        doc["number"],
+        start,
+        settings,
+        doc["watermark_ms"],
+        doc["done"],
+        doc["first_batch"],
+        settled,
+    )
+
+
+def _refuse_other_windows(query: str, newest: Mapping[str, Any], settings: WindowSettings) -> None:
+    stored = newest["settings"]["window_s"]
+    if stored != settings.window_s:
+        raise PipelineError(
+            f"query {query}: the store holds windows of {stored} s, the settings ask for "
+            f"{settings.window_s} s; set JOULE_STREAM_WINDOW_S={stored}, or use another database "
+            "(JOULE_MONGODB_DATABASE) and replay"
+        )

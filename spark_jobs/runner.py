@@ -1,0 +1,187 @@
+"""One query's life: open its generation, start it, watch it, start it again after an outage, stop it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from conf.settings import Settings
+from schemas.errors import PipelineError
+from spark_jobs import accounts, io, offsets, recovery, transforms
+from spark_jobs.books import Books
+from spark_jobs.generation import CheckpointMismatchError, Generation, WindowSettings, open_generation
+from spark_jobs.lease import Lease
+from spark_jobs.progress import add_spark_figures
+from spark_jobs.repairs import run_requests
+from spark_jobs.sources import Source
+from spark_jobs.store import Address, Db, Patience
+from spark_jobs.verdict import Verdict
+from spark_jobs.writer import BatchWriter, require_no_dropped_rows
+
+log = logging.getLogger(__name__)
+
+STARTS_WITHOUT_PROGRESS = 5
+
+# What Spark's and Kafka's messages say when messages are gone, and when the broker is away.
+_LOST = ("KAFKA_DATA_LOSS", "OffsetOutOfRange", "may have been lost", "data was aged out", "was changed from")
+_AWAY = (
+    "org.apache.kafka.common.errors.TimeoutException",
+    "org.apache.kafka.common.errors.DisconnectException",
+    "org.apache.kafka.common.errors.NetworkException",
+    "java.util.concurrent.TimeoutException",
+    "Cannot fetch record for offset",
+    "TimeoutException: Timeout",
+    "LeaderNotAvailable",
+    "NotLeaderOrFollower",
+    "UnknownTopicOrPartition",
+)
+
+
+@dataclass(slots=True)
+class Runner:
+    """A source's query and all that belongs to it."""
+
+    spark: SparkSession
+    settings: Settings
+    source: Source
+    db: Db
+    lease: Lease
+    stop: Event
+    patience: Patience
+    query: StreamingQuery | None = None
+    writer: BatchWriter | None = None
+    seen_batch: int = -1
+    starts: int = 0
+    generation: Generation | None = field(default=None)
+
+    def start(self, force_new: bool = False) -> None:
+        """Open the generation and start Spark's query. Raises PipelineError."""
+        generation = self.patience(lambda: self._open(force_new))
+        books = Books(self.db, self.lease.epoch, generation.settings.window_ms)
+        self.writer = BatchWriter(self.db, self.source, generation, books, self.stop, self.patience)
+        self.patience(partial(self._adopt, self.writer))
+        self.generation = generation
+        self.query = io.write_batches(
+            self._frame(generation),
+            self.writer,
+            self.source,
+            self._checkpoint(generation.number),
+            self.settings.stream.trigger_s,
+        )
+        self.starts += 1
+        log.info("query %s runs as generation %d", self.source.query, generation.number)
+
+    def _open(self, force_new: bool) -> Generation:
+        stream = self.settings.stream
+        return open_generation(
+            self.db,
+            self.source.query,
+            WindowSettings(stream.window_s, stream.watermark_s),
+            lambda number: io.path_exists(self.spark, self._checkpoint(number)),
+            self._start_offsets,
+            force_new,
+        )
+
+    def _start_offsets(self) -> Mapping[int, int]:
+        bootstrap, topic = self.settings.kafka.bootstrap, self.source.topic
+        first = offsets.patiently(lambda: offsets.earliest(bootstrap, topic), self.stop)
+        last = offsets.patiently(lambda: offsets.latest(bootstrap, topic), self.stop)
+        return recovery.start_offsets(self.db, self.source, first, last)
+
+    def _adopt(self, writer: BatchWriter) -> None:
+        generation = writer.generation
+        found, heads = recovery.adopt_lost(
+            self.db, self.source, generation.settings.window_ms, generation.start
+        )
+        if heads:
+            writer.take_in(found)
+            for head in heads:
+                accounts.post(self.db, self.source.query, self.source.topic, head)
+
+    def _frame(self, generation: Generation) -> Any:
+        stream, source = self.settings.stream, self.source
+        verdict = Verdict(
+            source.query,
+            generation.number,
+            Address.of(self.settings),
+            self.settings.kafka.bootstrap,
+            generation.settings.window_ms,
+        )
+        records = io.read_topic(self.spark, self.settings, source.topic, generation.start)
+        new = transforms.judged(transforms.bounded(records), source, verdict)
+        timely = transforms.watermarked(new, stream.watermark_s)
+        return transforms.windows(transforms.by_dimension(timely, source), source, stream.window_s)
+
+    def _checkpoint(self, number: int) -> str:
+        return f"{self.settings.checkpoint_root.rstrip('/')}/{self.source.query}/{number}"
+
+    def watch(self) -> None:
+        """Note progress, run repairs, start again after an outage. Raises PipelineError at its death."""
+        assert self.query is not None  # noqa: S101 - start() comes first
+        assert self.writer is not None  # noqa: S101
+        if not self.query.isActive:
+            self._ended()
+            return
+        self._note_progress(self.query.lastProgress)
+        self.writer.idle(lambda: run_requests(self.db, self.source, self.writer))
+
+    def _note_progress(self, progress: Any) -> None:
+        if progress is None or self.generation is None or progress["batchId"] == self.seen_batch:
+            return
+        self.seen_batch = progress["batchId"]
+        self.starts = 1
+        as_json = json.loads(progress.json) if hasattr(progress, "json") else progress
+        figures = self.patience(
+            partial(add_spark_figures, self.db, self.source.query, self.generation, as_json)
+        )
+        require_no_dropped_rows(self.source.query, figures.get("dropped_by_watermark", 0))
+
+    def _ended(self) -> None:
+        """Say why the query ended, and start it again where that can help."""
+        if self.stop.is_set():
+            return
+        failure = self.writer.failure if self.writer else None
+        text = _why(self.query)
+        if isinstance(failure, CheckpointMismatchError):
+            log.warning("%s", failure)
+            self.start(force_new=True)
+        elif isinstance(failure, PipelineError):
+            raise failure
+        elif any(word in text for word in _LOST):
+            log.warning(
+                "query %s: Kafka lost messages before they were read; a new generation", self.source.query
+            )
+            self.start(force_new=True)
+        elif any(word in text for word in _AWAY) and self.starts <= STARTS_WITHOUT_PROGRESS:
+            log.warning("query %s: Kafka is away; it goes on when the broker is back", self.source.query)
+            bootstrap, topic = self.settings.kafka.bootstrap, self.source.topic
+            offsets.patiently(lambda: offsets.latest(bootstrap, topic), self.stop)
+            self.start()
+        else:
+            raise PipelineError(f"query {self.source.query} died: {text[:2000]}")
+
+    def close(self, patience_s: float = 60.0) -> None:
+        """Stop after the batch under way, and give the lease back."""
+        if self.writer is not None and self.writer.busy.acquire(timeout=patience_s):
+            self.writer.busy.release()
+        if self.query is not None and self.query.isActive:
+            self.query.stop()
+        self.lease.release()
+        log.info("query %s stopped", self.source.query)
+
+
+def _why(query: StreamingQuery | None) -> str:
+    """All that Spark says of a query's end."""
+    error: StreamingQueryException | None = query.exception() if query is not None else None
+    if error is None:
+        return "it ended without an error"
+    return str(error)

@@ -1,0 +1,196 @@
+"""What happens with a batch: Spark's windows become documents, the accounts move, the batch is settled.
+
+Every step may be repeated: documents are set, never incremented, and the fence moves last.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from threading import Event, RLock
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from schemas import documents
+from schemas.errors import PipelineError
+from schemas.times import to_ms
+from spark_jobs import accounts, receipts
+from spark_jobs.books import Books, RunPage, WindowPage
+from spark_jobs.facets import merge
+from spark_jobs.generation import Generation
+from spark_jobs.holds import wait_while_held
+from spark_jobs.parts import Amounts, Moment
+from spark_jobs.progress import batch_doc
+from spark_jobs.receipts import Receipts
+from spark_jobs.sources import Key, Source, document_id, parse_document_id
+from spark_jobs.store import Db, Patience, Stopped
+from spark_jobs.summaries import amounts_of_row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a batch says of windows: Spark's sums by document, and which documents late events changed."""
+
+    live: dict[str, tuple[Key, int, Amounts]] = field(default_factory=dict)
+    late: tuple[str, ...] = ()
+
+    @property
+    def windows(self) -> list[str]:
+        """Ids of all windows that the batch changes."""
+        late = [key for key in self.late if not key.startswith("summary|")]
+        return sorted({*self.live, *late})
+
+
+def touched_by(source: Source, rows: Sequence[Mapping[str, Any]], late_keys: Sequence[str]) -> Touched:
+    """Gather Spark's output rows (of a node's window: one row per run besides) by document."""
+    touched = Touched(late=tuple(late_keys))
+    for row in rows:
+        key = Key(row["dimension"], row["key"] or None)
+        start_ms = to_ms(row["window_start"].replace(tzinfo=timezone.utc))
+        i = document_id(key, start_ms)
+        if row["run_id"] is None:
+            amounts = amounts_of_row(row, source.sums)
+        else:
+            amounts = Amounts({}, {row["run_id"]: row["attributed_kwh"]})
+        held = touched.live.get(i)
+        touched.live[i] = (key, start_ms, amounts if held is None else held[2] + amounts)
+    return touched
+
+
+@dataclass(slots=True)
+class BatchWriter:
+    """The function that Spark calls with each batch. `busy` is held while a batch is under way."""
+
+    db: Db
+    source: Source
+    generation: Generation
+    books: Books
+    stop: Event
+    patience: Patience
+    busy: RLock = field(default_factory=RLock)
+    failure: Exception | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+
+    def __call__(self, frame: DataFrame, batch: int) -> None:
+        """Run one batch; an error ends the query and is kept in `failure`."""
+        with self.busy:
+            try:
+                self._run(frame, batch)
+            except Exception as error:
+                self.failure = error
+                raise
+
+    def _run(self, frame: DataFrame, batch: int) -> None:
+        if self.stop.is_set():
+            raise Stopped(f"query {self.source.query} was asked to stop before batch {batch}")
+        began = time.monotonic()
+        prefix = receipts.prefix_of(self.source.query, self.generation.number, batch)
+        self.patience(lambda: self.generation.latch(batch))
+        self.patience(lambda: receipts.clear(self.db, prefix))
+        rows = [row.asDict() for row in frame.collect()]
+        judged_s = time.monotonic() - began
+        done = self.patience(lambda: receipts.read(self.db, prefix))
+        touched = touched_by(self.source, rows, done.late_keys)
+        if done.heads or rows:
+            self.patience(lambda: wait_while_held(self.db, self.source.query, self.stop))
+            self.patience(lambda: self.generation.begin_writing(batch))
+            self.patience(lambda: self._write(touched, done, batch))
+            for head in done.heads:
+                self.patience(partial(accounts.post, self.db, self.source.query, self.source.topic, head))
+        self.patience(lambda: self.generation.settle(batch, done.max_event_ms))
+        seconds = {"verdict_and_windows": judged_s, "total": time.monotonic() - began}
+        self.patience(lambda: self._report(batch, done, seconds))
+        self.patience(lambda: receipts.clear(self.db, prefix))
+
+    def take_in(self, found: Receipts) -> None:
+        """Write late sums and facets outside of a batch (before the first one)."""
+        self._write(touched_by(self.source, (), found.late_keys), found, -1)
+
+    def _write(self, touched: Touched, done: Receipts, batch: int) -> None:
+        now = self.generation.now(batch)
+        self._write_windows(touched, now)
+        if self.source.has_facets:
+            self._write_runs(touched, done, now)
+
+    def _write_windows(self, touched: Touched, now: Moment) -> None:
+        collection = documents.NODE_WINDOWS if self.source.query == "node" else documents.WINDOWS
+        ids = touched.windows
+        stored = self.books.windows(collection, ids)
+        late = self.books.late([key for key in touched.late if not key.startswith("summary|")])
+        settled = self.generation.done_by_generation()
+        pages: dict[str, WindowPage] = {}
+        for i in ids:
+            parts = stored.get(i, EMPTY).into(now, settled)
+            if i in touched.live:
+                parts = replace(parts, live=_updated(parts.live, touched.live[i][2]))
+            if i in late:
+                parts = replace(parts, late=late[i])
+            key, start_ms = touched.live[i][:2] if i in touched.live else parse_document_id(self.source, i)
+            pages[i] = WindowPage(key, start_ms, parts)
+        self.books.write_windows(collection, pages)
+
+    def _write_runs(self, touched: Touched, done: Receipts, now: Moment) -> None:
+        """Fold the windows of each touched run into its summary, with its late sum and its facets."""
+        windows: dict[str, dict[int, Amounts]] = {}
+        for key, start_ms, amounts in touched.live.values():
+            if key.dimension == "run" and key.key is not None:
+                windows.setdefault(key.key, {})[start_ms] = amounts
+        late_keys = [key for key in touched.late if key.startswith("summary|")]
+        late = {key.partition("|")[2]: amounts for key, amounts in self.books.late(late_keys).items()}
+        runs = sorted({*windows, *late, *done.facets})
+        pages = self.books.runs(runs)
+        settled = self.generation.done_by_generation()
+        window_ms, watermark_ms = self.generation.settings.window_ms, self.generation.watermark_ms
+        written: list[RunPage] = []
+        for run in runs:
+            page = pages[run]
+            parts = page.parts.into(now, settled)
+            fresh = page.parts.at is None or page.parts.at.generation != now.generation
+            folded = (EMPTY_RUN.folded if fresh else page.folded).with_windows(
+                windows.get(run, {}), watermark_ms, window_ms
+            )
+            parts = replace(parts, live=folded.total, late=late.get(run, parts.late))
+            facets = merge(page.facets, done.facets.get(run, {}))
+            written.append(RunPage(run, parts, folded, facets))
+        self.books.write_runs(written)
+
+    def _report(self, batch: int, done: Receipts, seconds: Mapping[str, float]) -> None:
+        doc = batch_doc(self.source.query, self.generation, batch, done, seconds, self.clock())
+        self.db[documents.PROGRESS].replace_one({"_id": doc["_id"]}, doc, upsert=True)
+
+    def idle(self, work: Callable[[], None]) -> bool:
+        """Do some work between two batches; False where a batch is under way or has failed."""
+        if not self.busy.acquire(blocking=False):
+            return False
+        try:
+            if self.failure is not None:
+                return False
+            work()
+            return True
+        finally:
+            self.busy.release()
+
+
+def _updated(held: Amounts, output: Amounts) -> Amounts:
+    """Spark puts out what changed: a window's sums always, the energy of a run on it only when it grew."""
+    return Amounts(output.sums or held.sums, {**held.runs, **output.runs})
+
+
+EMPTY_RUN = RunPage("")
+EMPTY = EMPTY_RUN.parts
+
+
+def require_no_dropped_rows(query: str, dropped: int) -> None:
+    """Raise PipelineError where Spark's watermark dropped rows: the verdict must have judged them late."""
+    if dropped:
+        raise PipelineError(
+            f"query {query}: Spark dropped {dropped} rows that the verdict passed as new; nothing is lost "
+            "(they are in the ledger): run `joule audit --repair` and report this"
+        )
