@@ -9,7 +9,7 @@ from threading import Event
 from typing import TypeVar
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConfigurationError, KafkaError
 
 from schemas.errors import PipelineError, RetryableError
 from spark_jobs.store import Stopped
@@ -30,9 +30,9 @@ def latest(bootstrap: str, topic: str) -> dict[int, int]:
 
 def _offsets(bootstrap: str, topic: str, which: str) -> dict[int, int]:
     try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap.split(","), enable_auto_commit=False, api_version_auto_timeout_ms=5000
-        )
+        consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False)
+    except KafkaConfigurationError as error:
+        raise PipelineError(f"JOULE_KAFKA_BOOTSTRAP {bootstrap} cannot be used: {error}") from None
     except KafkaError as error:
         raise RetryableError(f"Kafka at {bootstrap} does not answer ({type(error).__name__})") from None
     try:
@@ -43,6 +43,8 @@ def _offsets(bootstrap: str, topic: str, which: str) -> dict[int, int]:
             )
         found = getattr(consumer, which)([TopicPartition(topic, p) for p in partitions])
         return {tp.partition: int(offset) for tp, offset in found.items()}
+    except KafkaConfigurationError as error:
+        raise PipelineError(f"JOULE_KAFKA_BOOTSTRAP {bootstrap} cannot be used: {error}") from None
     except KafkaError as error:
         raise RetryableError(f"Kafka at {bootstrap} does not answer ({type(error).__name__})") from None
     finally:

@@ -41,10 +41,7 @@ def pages(prefix: str, tally: Tally) -> list[Doc]:
     return [
         {"_id": base, "head": head},
         *({"_id": f"{base}|k{i}", "late_keys": keys} for i, keys in _chunks(sorted(tally.late_keys))),
-        *(
-            {"_id": f"{base}|f{i}", "facets": [{"key": k, "facets": f} for k, f in chunk]}
-            for i, chunk in _chunks(facets)
-        ),
+        *({"_id": f"{base}|f{i}", "facets": chunk} for i, chunk in _chunks(facets)),
     ]
 
 
