@@ -1,4 +1,4 @@
-"""What goes wrong between a producer and its topic, with known truth: seeded duplication, disorder and damage.
+"""What goes wrong between producer and topic, with known truth: seeded duplication, disorder and damage.
 
 The set of distinct events stays what it was; only how they are sent changes.
 """

@@ -197,12 +197,12 @@ def _ranks(
     fits = [i for i, node in enumerate(nodes) if node.machine.gpu_count >= model.gpus]
     order = sorted(fits or range(len(nodes)), key=lambda i: (round(busy.get(i, 0.0), 6), rng.random()))
     ranks = []
-    for rank in range(world):
-        node = order[rank % len(order)]
+    for number in range(world):
+        node = order[number % len(order)]
         free = sorted(range(nodes[node].machine.gpu_count), key=lambda g: (used.get((node, g), 0), g))
         mine = tuple(sorted(free[: model.gpus]))
         for gpu in mine:
             used[node, gpu] = used.get((node, gpu), 0) + 1
         restarts = spec.faults and last - first > 3 and rng.random() < 0.3
-        ranks.append(RankPlan(rank, node, mine, rng.randrange(first + 2, last) if restarts else None))
+        ranks.append(RankPlan(number, node, mine, rng.randrange(first + 2, last) if restarts else None))
     return tuple(ranks)

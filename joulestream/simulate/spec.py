@@ -81,8 +81,8 @@ class FleetSpec:
 class Impurity:
     """What goes wrong on the way, as probabilities per message. The truth of the fleet stays as it is.
 
-    `disorder`: sent later than its neighbours, by at most `disorder_s`; `late`: held back by `late_s` or more;
-    `duplicates`: sent once more with the same bytes; `malformed`: followed by a broken message.
+    `disorder`: sent later than its neighbours, by at most `disorder_s`; `late`: held back by `late_s` or
+    more; `duplicates`: sent once more with the same bytes; `malformed`: followed by a broken message.
     """
 
     duplicates: float = 0.0

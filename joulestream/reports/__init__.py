@@ -1,0 +1,1 @@
+"""Reports: sums over stored documents of a range of time."""

@@ -1,0 +1,87 @@
+"""A report as plain rows, for tables, CSV and JSON. The total is the sum of the lines."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from dashboard.export import to_csv
+from joulestream.reports.report import ENERGIES, NODE_ENERGIES, Line, Report
+from schemas.times import rfc3339
+
+NOT_KNOWN = "(not known)"
+TOTAL = "total"
+Row: TypeAlias = "dict[str, Any]"
+
+
+def document(report: Report) -> Row:
+    """The report as JSON: a key or a value that is not known is null."""
+    return {
+        "by": report.by,
+        **_range(report),
+        "window_s": report.range.window_s,
+        "first_window_start": report.first and rfc3339(report.first),
+        "last_window_end": report.last and rfc3339(report.last),
+        "rows": [{"key": line.key, **_values(report, line)} for line in report.lines],
+        "total": _values(report, report.total),
+    }
+
+
+def csv_text(report: Report) -> str:
+    """The report as CSV, safe for spreadsheets. Column `line` tells the total from the rest."""
+    bounds = _range(report)
+    rows = [_csv_row(report, "key", line) | bounds for line in report.lines]
+    rows.append(_csv_row(report, TOTAL, report.total) | bounds)
+    return to_csv(rows, list(rows[-1]))
+
+
+def _csv_row(report: Report, kind: str, line: Line) -> Row:
+    values = _values(report, line)
+    values["carbon_intensity_sources"] = "; ".join(line.sources) or None
+    return {"line": kind, report.by: line.key, **values}
+
+
+def table_rows(report: Report) -> list[Row]:
+    """The report for people; the last row is the total."""
+    rows = [_table_row(report, line.key or NOT_KNOWN, line) for line in report.lines]
+    return [*rows, _table_row(report, TOTAL, report.total)] if rows else []
+
+
+def _table_row(report: Report, key: str, line: Line) -> Row:
+    counted = "samples" if report.by == "node" else "events"
+    shown: Row = {report.by: key, "kWh": line.sums.get("energy_kwh")}
+    if report.by == "node":
+        for name in ("attributed_kwh", "idle_kwh", "unattributed_kwh"):
+            shown[name.replace("_kwh", " kWh")] = line.sums.get(name)
+    else:
+        shown["kg CO2e"] = line.sums.get("emissions_kg")
+    shown |= {"mean W": line.mean_power_w, "runs": len(line.runs), counted: line.counted}
+    if report.by != "node":
+        shown["intensity source"] = line.sources
+    return shown
+
+
+def heading(report: Report) -> str:
+    """Which windows the table holds."""
+    asked = report.range
+    start, end = asked.start or report.first, asked.end or report.last
+    if start is None or end is None:
+        return f"Energy by {report.by}: no windows"
+    span = f"{rfc3339(start)} to {rfc3339(end)}"
+    return f"Energy by {report.by}, whole windows of {asked.window_s} s from {span}"
+
+
+def _range(report: Report) -> Row:
+    start, end = report.range.start, report.range.end
+    return {"from": start and rfc3339(start), "to": end and rfc3339(end)}
+
+
+def _values(report: Report, line: Line) -> Row:
+    node = report.by == "node"
+    energies = {name: line.sums.get(name) for name in (NODE_ENERGIES if node else ENERGIES)}
+    return {
+        **energies,
+        "mean_power_w": line.mean_power_w,
+        "n_runs": len(line.runs),
+        ("n_samples" if node else "n_events"): line.counted,
+        **({} if node else {"carbon_intensity_sources": list(line.sources)}),
+    }
