@@ -1,0 +1,1 @@
+"""The meters: tracker, node agent, meters behind one port, Kafka publisher with its spool."""

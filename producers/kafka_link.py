@@ -1,0 +1,117 @@
+"""The adapter to kafka-python: messages in, a count of acknowledged ones out. Vendor errors end here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from producers.spool import Message
+from schemas.errors import RetryableError
+
+CONNECT_TIMEOUT_MS = 3_000
+ACK_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a batch.
+
+    What the broker has, and what it will never take. The rest is to be tried again.
+    """
+
+    acknowledged: Sequence[Message]
+    refused: Sequence[Message] = ()
+    problem: str | None = None
+
+
+class Link(Protocol):
+    """A connection to a broker.
+
+    `deliver` keeps the order, and raises RetryableError where nothing was sent.
+    """
+
+    def deliver(self, messages: Sequence[Message]) -> Delivery: ...
+    def close(self) -> None: ...
+
+
+Connect = Callable[[], Link]
+
+
+class KafkaLink:
+    """An idempotent producer with acks=all. Raises RetryableError where the broker is away."""
+
+    def __init__(self, bootstrap: str, client_id: str, factory: Callable[..., Any] | None = None) -> None:
+        _quiet_vendor_log()
+        # Loaded here, in the publisher's thread: half a second that no training waits for.
+        self._errors = importlib.import_module("kafka.errors")
+        self._refusals = (self._errors.MessageSizeTooLargeError, self._errors.RecordListTooLargeError)
+        try:
+            self._producer = (factory or importlib.import_module("kafka").KafkaProducer)(
+                bootstrap_servers=bootstrap.split(","),
+                client_id=client_id,
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
+                max_block_ms=CONNECT_TIMEOUT_MS,
+                delivery_timeout_ms=int(ACK_TIMEOUT_S * 1000),
+                request_timeout_ms=10_000,
+                metrics_enabled=False,
+            )
+        except (self._errors.KafkaError, OSError, RuntimeError) as error:
+            raise RetryableError(f"no Kafka broker answers at {bootstrap}: {_words(error)}") from error
+
+    def deliver(self, messages: Sequence[Message]) -> Delivery:
+        """Send in order and wait for the acknowledgements.
+
+        What follows an unacknowledged one counts as unsent.
+        """
+        sent: list[tuple[Message, Any]] = []
+        refused: list[Message] = []
+        problem: Exception | None = None
+        try:
+            for message in messages:
+                self._send(message, sent, refused)
+            self._producer.flush(timeout=ACK_TIMEOUT_S)
+        except self._errors.KafkaError as error:
+            problem = error
+        acknowledged: list[Message] = []
+        for message, future in sent:
+            if future.succeeded():
+                acknowledged.append(message)
+            elif future.failed() and isinstance(future.exception, self._refusals):
+                refused.append(message)
+            else:
+                problem = problem or future.exception
+                break
+        if problem is not None and not acknowledged and not refused:
+            raise RetryableError(f"Kafka did not take the messages: {_words(problem)}") from problem
+        return Delivery(acknowledged, refused, None if problem is None else _words(problem))
+
+    def _send(self, message: Message, sent: list[tuple[Message, Any]], refused: list[Message]) -> None:
+        try:
+            future = self._producer.send(message.topic, key=message.key.encode(), value=message.value)
+        except self._refusals:
+            refused.append(message)
+        else:
+            sent.append((message, future))
+
+    def close(self) -> None:
+        """Let go; what is not acknowledged stays in the spool."""
+        with contextlib.suppress(self._errors.KafkaError, OSError):
+            self._producer.close(timeout=0.5)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _quiet_vendor_log() -> None:
+    """The library logs each try; the publisher logs each change of state. A level the user set stands."""
+    logger = logging.getLogger("kafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)

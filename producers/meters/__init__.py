@@ -1,0 +1,1 @@
+"""One file per meter, all behind `producers.ports.Sampler`."""

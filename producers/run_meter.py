@@ -1,0 +1,93 @@
+"""What one run drew since the last look: the machine's reading charged by its process tree and its GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from producers.attribution import Charge, CpuLedger, cpu_charge_j, gpu_charge_j, gpu_shares, ram_charge_j
+from producers.host import Host
+from producers.machine import Machine, Provenance
+from producers.ports import GpuSample, Instant
+from producers.process_tree import ProcessTree
+from producers.registry import Entry, Registry, by_pid
+from schemas.units import mib_from_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the run's part of the machine looks like at a moment; None is not known."""
+
+    cpu_utilization_pct: float | None = None
+    gpu_utilization_pct: float | None = None
+    gpu_power_w: float | None = None
+    gpu_memory_used_mib: float | None = None
+    memory_used_mib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A run's energy between two looks (monotonic seconds), how it is known, and its state at the end."""
+
+    from_s: float
+    to_s: float
+    charge: Charge
+    sources: tuple[Provenance, ...]
+    state: State
+
+
+class RunMeter:
+    """Charges one registered tracker. The first look is the base line and has no energy."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        registry: Registry,
+        entry: Entry,
+        host: Host | None = None,
+        tree: ProcessTree | None = None,
+    ) -> None:
+        self._machine, self._registry, self._entry = machine, registry, entry
+        self._host = host or Host()
+        self._tree = tree or ProcessTree(entry.pid)
+        self._ledger = CpuLedger()
+        self._last_s: float | None = None
+
+    def look(self, at: Instant) -> Interval:
+        """Energy since the previous look. Does not raise on account of a meter."""
+        living = self._registry.living()
+        usage = self._tree.sample(by_pid(living))
+        host = self._host.look()
+        seen = self._machine.sample(at)
+        reading = seen.reading
+        others = [entry for entry in living if entry.producer_id != self._entry.producer_id]
+        held_mib = mib_from_bytes(usage.memory_bytes)
+        shares = gpu_shares(reading.gpus, self._entry, others, usage.weights)
+        charge = Charge(
+            cpu_charge_j(reading, self._ledger.share(usage.cpu_s, host.busy_s, host.capacity_s)),
+            gpu_charge_j(reading.gpus, shares),
+            ram_charge_j(reading.dram_energy_j, held_mib, host.memory_total_mib),
+        )
+        from_s = at.monotonic_s if self._last_s is None else self._last_s
+        self._last_s = at.monotonic_s
+        own = [gpu for gpu in reading.gpus if gpu.uuid in shares]
+        state = _state(host.cpu_utilization_pct, own, held_mib)
+        charged = {"cpu": charge.cpu_j, "gpu": charge.gpu_j, "dram": charge.ram_j}
+        sources = tuple(seen.sources[name] for name, energy_j in charged.items() if energy_j is not None)
+        return Interval(from_s, at.monotonic_s, charge, sources, state)
+
+    def close(self) -> None:
+        """Close the meters."""
+        self._machine.close()
+
+
+def _state(cpu_utilization_pct: float | None, gpus: list[GpuSample], held_mib: float) -> State:
+    loads = [gpu.utilization_pct for gpu in gpus if gpu.utilization_pct is not None]
+    powers = [gpu.power_w for gpu in gpus if gpu.power_w is not None]
+    memory = [gpu.memory_used_mib for gpu in gpus if gpu.memory_used_mib is not None]
+    return State(
+        cpu_utilization_pct=cpu_utilization_pct,
+        gpu_utilization_pct=sum(loads) / len(loads) if loads else None,
+        gpu_power_w=sum(powers) if powers else None,
+        gpu_memory_used_mib=sum(memory) if memory else None,
+        memory_used_mib=held_mib,
+    )

@@ -1,0 +1,214 @@
+"""The training-loop tracker: measures a run and sends its life to `training.events`.
+
+    with Tracker(user_id="ann", model_name="resnet") as run:
+        for epoch in range(10):
+            run.log(epoch=epoch, loss=train())
+
+It samples in a thread of its own, sends through a spool on disk, and never slows, stops or breaks the
+training: its own errors are logged once. Without a broker the events wait on disk, and the next producer on
+the machine sends them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from producers.clean import Cleaner
+from producers.exits import ExitHooks, Shield, status_of
+from producers.identity import new_run_id
+from producers.local_stack import producer_settings
+from producers.machine import Machine
+from producers.ports import Clock, EventSink, SystemClock, instant
+from producers.session import Options, Session, open_session
+
+log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 3.0
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Tracker:
+    """Measures one run: a context manager, a decorator, or `start()` and `stop()`.
+
+    The run is charged its process tree's share of the machine's CPU and memory energy, and the GPUs that it
+    can see. `meters` names them (`auto`, `rapl,nvml`, `simulated:7`, …) or is a Machine; what is None comes
+    from the settings. Values that the contract does not take are left out with a warning. Nothing but wrong
+    keyword names raises.
+    """
+
+    def __init__(
+        self,
+        run_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        project: str | None = None,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
+        framework: str | None = None,
+        environment: str | None = None,
+        region_iso: str | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        total_epochs: float | None = None,
+        total_steps: float | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        meters: str | Machine | None = None,
+        sink: EventSink | None = None,
+        clock: Clock | None = None,
+        interval_s: float | None = None,
+        sample_s: float | None = None,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+    ) -> None:
+        self._given = {name: value for name, value in locals().items() if name != "self"}
+        self._fields = {
+            "user_id": user_id,
+            "project": project,
+            "model_name": model_name,
+            "dataset_name": dataset_name,
+            "framework": framework,
+            "environment": environment,
+            "region_iso": region_iso,
+            "hyperparameters": hyperparameters,
+            "total_epochs": total_epochs,
+            "total_steps": total_steps,
+            "rank": rank,
+            "world_size": world_size,
+        }
+        self._options = (meters, sink, interval_s, sample_s)
+        self._clock = clock or SystemClock()
+        self._close_timeout_s = close_timeout_s
+        self._cleaner = Cleaner()
+        self._shield = Shield(lambda message, error: log.error(message, exc_info=error))
+        self._session: Session | None = None
+        self._hooks: ExitHooks | None = None
+        self._pid = os.getpid()
+        self._once = threading.Lock()
+        self._ended = False
+        self.run_id = self._name(run_id)
+
+    def start(self) -> Tracker:
+        """Begin to measure; sends `run_started`. A second call does nothing."""
+        if self._session is not None or self._ended:
+            return self
+        with self._shield:
+            meters, sink, interval_s, sample_s = self._options
+            hooks = ExitHooks(self.stop)
+            options = Options(meters, sink, interval_s, sample_s, hooks.renew)
+            at = instant(self._clock)
+            self._pid = os.getpid()
+            session = open_session(
+                self.run_id, self._fields, producer_settings(), options, self._clock, at, self._cleaner
+            )
+            session.recorder.start()
+            self._session, self._hooks = session, hooks
+            hooks.install()
+            if not self._fields["rank"]:
+                sys.stderr.write(f"joulestream: measuring run {self.run_id}, see {session.link}\n")
+        return self
+
+    def log(
+        self,
+        epoch: float | None = None,
+        step: float | None = None,
+        loss: float | None = None,
+        accuracy: float | None = None,
+        **extra: Any,
+    ) -> None:
+        """Send a `metric` with the energy since the event before it. Returns at once and never raises."""
+        session = self._session
+        if session is None or self._ended or os.getpid() != self._pid:
+            return
+        with self._shield:
+            given = {"epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy, **extra}
+            session.recorder.mark(*self._cleaner.progress(given))
+
+    def stop(self, status: str = "completed") -> None:
+        """End the run with `completed`, `failed` or `stopped`.
+
+        Takes a few seconds at most; a second call does nothing.
+        """
+        session = self._session
+        if session is None or os.getpid() != self._pid or not self._first_stop():
+            return
+        with self._shield:
+            if self._hooks is not None:
+                self._hooks.remove()
+            known = self._cleaner.field("status", status) or "completed"
+            session.end(known, self._close_timeout_s)
+
+    @property
+    def energy_kwh(self) -> float:
+        """Energy that the events up to now carry."""
+        return 0.0 if self._session is None else self._session.builder.energy_kwh
+
+    @property
+    def emissions_kg(self) -> float:
+        """Emissions that the events up to now carry."""
+        return 0.0 if self._session is None else self._session.builder.emissions_kg
+
+    @property
+    def dropped(self) -> int:
+        """Events of this tracker that were lost, because the spool was full or the disk failed."""
+        return 0 if self._session is None else self._session.sink.dropped
+
+    @property
+    def link(self) -> str | None:
+        """The run's page on the dashboard."""
+        return None if self._session is None else self._session.link
+
+    def __enter__(self) -> Tracker:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        asked = self._hooks is not None and self._hooks.asked_to_stop
+        self.stop(status_of(error, asked_to_stop=asked))
+
+    def __call__(self, function: F) -> F:
+        """As a decorator: every call of the function is a run of its own, measured from start to end."""
+
+        def fresh() -> Tracker:
+            return Tracker(**self._given)
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def measured_async(*args: Any, **kwargs: Any) -> Any:
+                with fresh():
+                    return await function(*args, **kwargs)
+
+            return measured_async  # type: ignore[return-value]  # the same signature, measured
+
+        @functools.wraps(function)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            with fresh():
+                return function(*args, **kwargs)
+
+        return measured  # type: ignore[return-value]  # the same signature, measured
+
+    def _name(self, run_id: str | None) -> str:
+        with self._shield:
+            if run_id is None:
+                model = self._fields["model_name"]
+                return new_run_id(None if model is None else str(model), self._clock.now())
+            return self._cleaner.identifier("run_id", run_id)
+        return new_run_id(None, self._clock.now())
+
+    def _first_stop(self) -> bool:
+        """Whether this is the first to end the run; never waits, so a signal handler may ask."""
+        if not self._once.acquire(blocking=False):
+            return False
+        self._ended = True
+        return True
