@@ -53,10 +53,10 @@ class Parsed:
     doc: dict[str, Any]
 
 
-Parse: TypeAlias = Callable[[bytes, datetime], Parsed]
+Parse: TypeAlias = Callable[[bytes | None, datetime], Parsed]
 
 
-def parse_training(value: bytes, recorded_at: datetime) -> Parsed:
+def parse_training(value: bytes | None, recorded_at: datetime) -> Parsed:
     """Check one message of `training.events`. Raises ContractError."""
     message = decode(value)
     event_type = message.get("event_type")
@@ -85,7 +85,7 @@ def parse_training(value: bytes, recorded_at: datetime) -> Parsed:
     return _identified(doc, doc["run_id"], "run_ref", value)
 
 
-def parse_node(value: bytes, recorded_at: datetime) -> Parsed:
+def parse_node(value: bytes | None, recorded_at: datetime) -> Parsed:
     """Check one message of `node.metrics`. Raises ContractError."""
     doc, extra = check_fields(NodeSample, decode(value))
     require(NodeSample, doc)
@@ -266,8 +266,8 @@ def _check_shares(doc: dict[str, Any]) -> None:
             )
 
 
-def _identified(doc: dict[str, Any], owner: str, reference: str, value: bytes) -> Parsed:
-    identity = identity_of(owner, doc, value)
+def _identified(doc: dict[str, Any], owner: str, reference: str, value: bytes | None) -> Parsed:
+    identity = identity_of(owner, doc, value or b"")
     if is_hashed(identity):
         doc[reference] = owner
     return Parsed(identity, doc)
