@@ -1,0 +1,156 @@
+"""What a stack consists of: its ports, its servers (own or given) and its services."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from conf.settings import CONFIG_FILE, Settings, env_name, load_settings
+from joulestream.local import services
+from joulestream.local.broker import broker_away, broker_service
+from joulestream.local.java import Java
+from joulestream.local.ports import HOST, pick
+from joulestream.local.process import Service
+from joulestream.local.state import StackState
+from joulestream.local.store import DocumentServer, store_away, store_service, without_password
+from schemas.errors import RetryableError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# Order of `--port-base N`: N, N+1, N+2, N+3.
+USUAL_PORTS = {"dashboard": 8501, "broker": 9092, "controller": 9093, "store": 27017}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller of `up` asked for; addresses that are None mean servers of our own."""
+
+    data_dir: Path
+    demo: bool = True
+    dashboard: bool = True
+    port_base: int | None = None
+    kafka_bootstrap: str | None = None
+    mongodb_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be started, in order: servers first, then what needs them."""
+
+    settings: Settings
+    ports: Mapping[str, int]
+    server: DocumentServer | None
+    servers: tuple[Service, ...]
+    services: tuple[Service, ...]
+    demo: Service | None
+    reconcile: Service
+    url: str | None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        return tuple(service.name for service in self.servers)
+
+
+def given_servers(wishes: Wishes) -> tuple[str | None, str | None]:
+    """The Kafka and MongoDB that flags, environment or file name; None where nobody did."""
+    flags = {"kafka.bootstrap": wishes.kafka_bootstrap, "mongodb.uri": wishes.mongodb_uri}
+    settings = load_settings({"data_dir": wishes.data_dir, **flags})
+    named = _named_in_file(wishes.data_dir) | {path for path in flags if env_name(path) in os.environ}
+    named |= {path for path, value in flags.items() if value is not None}
+    kafka = settings.kafka.bootstrap if "kafka.bootstrap" in named else None
+    return kafka, settings.mongodb.uri.get_secret_value() if "mongodb.uri" in named else None
+
+
+def _named_in_file(data_dir: Path) -> set[str]:
+    """The `section.key` that the settings file sets, whatever their values (`load_settings` has checked it)."""
+    file = Path(os.environ.get("JOULE_CONFIG") or data_dir / CONFIG_FILE)
+    if not file.is_file():
+        return set()
+    sections = tomllib.loads(file.read_text())
+    return {f"{name}.{key}" for name, keys in sections.items() if isinstance(keys, dict) for key in keys}
+
+
+def choose_ports(base: int | None, remembered: Mapping[str, int]) -> dict[str, int]:
+    """A free port for each: from `base`, else those of the last start, else the usual ones, else the next."""
+    chosen: dict[str, int] = {}
+    for place, (name, usual) in enumerate(USUAL_PORTS.items()):
+        preferred = base + place if base else remembered.get(name, usual)
+        chosen[name] = pick(preferred, chosen.values())
+    return chosen
+
+
+def make_plan(
+    wishes: Wishes, java: Java, find_server: DocumentServer | None, last: StackState | None
+) -> Plan:
+    """Decide on everything that `up` starts. `find_server` is None where the store is a given one."""
+    kafka, mongodb = given_servers(wishes)
+    base = wishes.port_base or load_settings({"data_dir": wishes.data_dir}).local.port_base
+    ports = choose_ports(base, last.ports if last else {})
+    settings = load_settings(
+        {
+            "data_dir": wishes.data_dir,
+            "kafka.bootstrap": kafka or f"{HOST}:{ports['broker']}",
+            "mongodb.uri": mongodb or f"mongodb://{HOST}:{ports['store']}",
+            "dashboard.port": ports["dashboard"],
+        }
+    )
+    logs = wishes.data_dir / "logs"
+    servers = []
+    if kafka is None:
+        folder = wishes.data_dir / "kafka"
+        log = logs / "broker.log"
+        servers.append(broker_service(folder, ports["broker"], ports["controller"], java, log))
+    if mongodb is None and find_server is not None:
+        folder = wishes.data_dir / "store"
+        servers.append(store_service(folder, ports["store"], find_server, logs / "store.log"))
+    jobs = [
+        services.stream_service(settings, java, logs / "stream.log"),
+        services.agent_service(settings, logs / "agent.log"),
+    ]
+    if wishes.dashboard:
+        jobs.append(services.dashboard_service(settings, logs / "dashboard.log"))
+    return Plan(
+        settings=settings,
+        ports=ports,
+        server=find_server if mongodb is None else None,
+        servers=tuple(servers),
+        services=tuple(jobs),
+        demo=services.demo_service(settings, logs / "demo.log") if wishes.demo else None,
+        reconcile=services.reconcile_service(settings, java, logs / "reconcile.log"),
+        url=f"http://{HOST}:{ports['dashboard']}" if wishes.dashboard else None,
+    )
+
+
+def check_given(plan: Plan) -> list[str]:
+    """One line per given server that answers. Raises RetryableError for one that does not."""
+    lines = []
+    bootstrap = plan.settings.kafka.bootstrap
+    uri = plan.settings.mongodb.uri.get_secret_value()
+    if "broker" not in plan.own:
+        _must_answer(
+            f"Kafka at {bootstrap}", "--kafka-bootstrap / JOULE_KAFKA_BOOTSTRAP", broker_away(bootstrap)
+        )
+        lines.append(f"broker     given: {bootstrap}")
+    if "store" not in plan.own:
+        shown = without_password(uri)
+        _must_answer(f"MongoDB at {shown}", "--mongodb-uri / JOULE_MONGODB_URI", store_away(uri, 5))
+        lines.append(f"store      given: {shown}")
+    return lines
+
+
+def _must_answer(what: str, where: str, problem: str | None) -> None:
+    if problem:
+        raise RetryableError(f"{what} does not answer ({problem}): start it, or correct {where}")
+
+
+def data_folder(data_dir: Path | None) -> Path:
+    """The absolute data folder of flag, environment or default, made if it is not there."""
+    folder = Path(os.path.abspath((data_dir or load_settings().data_dir).expanduser()))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
