@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic_settings import TomlConfigSettingsSource
 
 from conf.settings import CONFIG_FILE, Settings, env_name, load_settings
 from joulestream.local import services
@@ -17,11 +18,6 @@ from joulestream.local.process import Service
 from joulestream.local.state import StackState
 from joulestream.local.store import DocumentServer, store_away, store_service, without_password
 from schemas.errors import RetryableError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # Order of `--port-base N`: N, N+1, N+2, N+3.
 USUAL_PORTS = {"dashboard": 8501, "broker": 9092, "controller": 9093, "store": 27017}
@@ -68,11 +64,11 @@ def given_servers(wishes: Wishes) -> tuple[str | None, str | None]:
 
 
 def _named_in_file(data_dir: Path) -> set[str]:
-    """The `section.key` that the settings file sets, whatever their values (`load_settings` has checked it)."""
+    """The `section.key` that the settings file sets, whatever to (`load_settings` has checked it)."""
     file = Path(os.environ.get("JOULE_CONFIG") or data_dir / CONFIG_FILE)
     if not file.is_file():
         return set()
-    sections = tomllib.loads(file.read_text())
+    sections = TomlConfigSettingsSource(Settings, file).toml_data
     return {f"{name}.{key}" for name, keys in sections.items() if isinstance(keys, dict) for key in keys}
 
 

@@ -43,8 +43,8 @@ def _reset(folder: Path, yes: bool) -> None:
     if kafka or mongodb or foreign:
         raise PipelineError(
             f"the stack of {folder} works with servers that it did not start "
-            f"({kafka or 'own Kafka'}, {'given MongoDB' if mongodb else 'own store'}); their data is not ours "
-            "to delete: drop the topics and the database there yourself, or name another --data-dir"
+            f"({kafka or 'own Kafka'}, {'given MongoDB' if mongodb else 'own store'}); their data is not "
+            "ours to delete: drop the topics and the database there yourself, or name another --data-dir"
         )
     found = [folder / part for part in PARTS if (folder / part).exists()]
     if not yes:
