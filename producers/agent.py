@@ -9,15 +9,18 @@ from conf.settings import Settings
 from producers.consumers import Consumers
 from producers.host import Host
 from producers.identity import new_producer_id
-from producers.machine import Machine, MachineReading, measurement_of, meters_of
+from producers.machine import Machine, measurement_of, meters_of
 from producers.meters.select import AUTO, open_machine
-from producers.ports import Clock, EventSink, GpuSample, Instant, instant
+from producers.ports import Clock, EventSink, GpuSample, Instant, SystemClock, instant
+from producers.publisher import kafka_publisher
 from producers.registry import Registry
 from schemas.carbon import normal_region
 from schemas.events import SCHEMA_VERSION, GpuReading, NodeSample
 from schemas.topics import NODE_METRICS
 
 log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 5.0
 
 
 class NodeAgent:
@@ -86,7 +89,8 @@ class NodeAgent:
             memory_used_mib=host.memory_used_mib,
             memory_total_mib=host.memory_total_mib,
             consumers=self._consumers.shares(host, reading.gpus) or None,
-            **_provenance(seen),
+            measurement=measurement_of(seen.sources.values()),
+            meters=meters_of(seen.sources.values()) or None,
         )
 
     def close(self) -> None:
@@ -105,11 +109,6 @@ def _gpu(gpu: GpuSample) -> GpuReading:
         memory_used_mib=gpu.memory_used_mib,
         temperature_c=gpu.temperature_c,
     )
-
-
-def _provenance(seen: MachineReading) -> dict[str, object]:
-    sources = seen.sources.values()
-    return {"measurement": measurement_of(sources), "meters": meters_of(sources) or None}
 
 
 def agent_machine(choice: str) -> Machine:
@@ -136,3 +135,17 @@ def build_agent(settings: Settings, sink: EventSink, clock: Clock) -> NodeAgent:
         sink,
         clock,
     )
+
+
+def serve(settings: Settings, stop: threading.Event) -> None:
+    """Sample this machine and send until `stop` is set. Raises PipelineError where it cannot begin."""
+    name = new_producer_id(settings.node.node_id)
+    spool_max_mib = settings.tracker.spool_max_mib
+    sink = kafka_publisher(settings.kafka.bootstrap, settings.spool_dir, name, spool_max_mib)
+    try:
+        agent = build_agent(settings, sink, SystemClock())
+        log.info("node %s: a sample every %g s", settings.node.node_id, settings.node.interval_s)
+        agent.run(stop)
+        agent.close()
+    finally:
+        sink.close(CLOSE_TIMEOUT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,6 +47,11 @@ class KafkaLink:
 
     def __init__(self, bootstrap: str, client_id: str, factory: Callable[..., Any] | None = None) -> None:
         _quiet_vendor_log()
+        if factory is None and not any(_listens(address) for address in bootstrap.split(",")):
+            # Asked first, since the library leaves a socket open for each connection that is refused.
+            raise RetryableError(
+                f"no Kafka broker listens at {bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
+            )
         # Loaded here, in the publisher's thread: half a second that no training waits for.
         self._errors = importlib.import_module("kafka.errors")
         self._refusals = (self._errors.MessageSizeTooLargeError, self._errors.RecordListTooLargeError)
@@ -104,6 +110,15 @@ class KafkaLink:
         """Let go; what is not acknowledged stays in the spool."""
         with contextlib.suppress(self._errors.KafkaError, OSError):
             self._producer.close(timeout=0.5)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.strip().rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_MS / 1000):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _words(error: BaseException) -> str:

@@ -1,0 +1,122 @@
+"""Measure any command as a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from conf.links import dashboard_url
+from joulestream.context import context
+from joulestream.output import DataDir, KafkaBootstrap, say
+
+if TYPE_CHECKING:
+    from producers.tracker import Tracker
+
+context_settings = {"allow_interspersed_args": False}  # what follows the command's name is the command's
+
+NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as a shell says it
+Name = Annotated[str | None, typer.Option(metavar="NAME")]
+
+
+def command(
+    words: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],
+    run_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Name of the run. Default: a new one.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Who the run is for.")] = None,
+    project: Name = None,
+    model: Name = None,
+    dataset: Name = None,
+    framework: Name = None,
+    environment: Name = None,
+    region: Annotated[str | None, typer.Option(metavar="ISO", help="Country (ISO 3166), for CO2e.")] = None,
+    meters: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="`auto`, or meters such as rapl,nvml or simulated:7.")
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option(metavar="S", help="Longest time between events. Default: 5.")
+    ] = None,
+    kafka_bootstrap: KafkaBootstrap = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Measure any command as a run: `joule track --user ann --model resnet -- python train.py`.
+
+    Exit code: the command's own; 128 + N where signal N ended it; 126 or 127 where it could not be started.
+    """
+    from producers.tracker import Tracker
+
+    settings = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings
+    # For the tracker here and one inside the command; no more, as secrets are no business of the command.
+    os.environ["JOULE_DATA_DIR"] = str(settings.data_dir)
+    os.environ["JOULE_KAFKA_BOOTSTRAP"] = settings.kafka.bootstrap
+    os.environ["JOULE_DASHBOARD_URL"] = dashboard_url(settings)
+    run = Tracker(
+        run_id,
+        user_id=user,
+        project=project,
+        model_name=model,
+        dataset_name=dataset,
+        framework=framework,
+        environment=environment,
+        region_iso=region,
+        meters=meters,
+        interval_s=interval,
+    )
+    code, status = _measure(run, words)
+    say(f"run {run.run_id}: {status}, {run.energy_kwh * 1000:.6g} Wh, {run.emissions_kg * 1000:.6g} g CO2e")
+    if run.link:
+        say(run.link)
+    raise typer.Exit(code)
+
+
+def _measure(run: Tracker, words: list[str]) -> tuple[int, str]:
+    """Exit code and status of the command, which gets the signals that we get."""
+    run.start()
+    relay = Relay()
+    with relay:  # over the tracker's own handler: the command decides how to end
+        try:
+            relay.child = subprocess.Popen(words)
+        except OSError as error:
+            run.stop("failed")
+            say(f"joule: {words[0]} cannot be started: {error.strerror}")
+            return (NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE), "failed"
+        code = relay.child.wait()
+        status = "completed" if code == 0 else "stopped" if relay.asked else "failed"
+        run.stop(status)
+    return (SIGNALLED - code if code < 0 else code), status
+
+
+class Relay:
+    """Hands SIGTERM, SIGHUP and SIGINT on to the child while it is entered; `asked` is whether any came."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.child: subprocess.Popen[bytes] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Relay:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        typed = number == signal.SIGINT and _in_foreground()  # the terminal tells the command itself
+        if self.child is not None and not typed:
+            self.child.send_signal(number)
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
