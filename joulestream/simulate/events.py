@@ -70,7 +70,8 @@ def fleet_messages(plan: FleetPlan) -> Iterator[Message]:
             active[index] = [process for process in active[index] if process.run.last > tick]
             for process in starting.pop((tick, index), ()):
                 active[index].append(process)
-                yield _training(plan, plan.nodes[index], process, at_ms, event_type="run_started")
+                if not plan.nodes[index].is_silent(tick):
+                    yield _training(plan, plan.nodes[index], process, at_ms, event_type="run_started")
 
 
 def _node_messages(
@@ -83,7 +84,7 @@ def _node_messages(
     ]
     background = 0.08 * diurnal(at_ms, node.region.utc_offset_h)
     result = node_tick(node.machine, demands, background, every_s, rng)
-    if node.silent and node.silent[0] <= tick < node.silent[1]:
+    if node.is_silent(tick):
         return  # the node was cut off: its runs went on, their readings are lost
     yield _sample(plan, node, demands, result, tick, at_ms)
     for process, use in zip(active, result.uses, strict=True):

@@ -104,7 +104,7 @@ DAMAGES: tuple[tuple[str, Callable[[dict[str, Any]], bytes]], ...] = (
 )
 
 
-def impure(messages: Iterable[Message], impurity: Impurity, seed: int, sent: Sent) -> Iterator[Message]:
+def impure(messages: Iterable[Message], impurity: Impurity, seed: str, sent: Sent) -> Iterator[Message]:
     """Send the messages (of one topic, by event time) with their flaws, and count them in `sent`.
 
     Memory is bounded by what is held back: about `late` × all messages.

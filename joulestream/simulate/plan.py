@@ -41,6 +41,10 @@ class NodePlan:
         """Identifiers of its GPUs, by index."""
         return tuple(f"GPU-{self.node_id}-{index}" for index in range(self.machine.gpu_count))
 
+    def is_silent(self, tick: int) -> bool:
+        """Whether the node is cut off: nothing on it can send."""
+        return self.silent is not None and self.silent[0] <= tick < self.silent[1]
+
 
 @dataclass(frozen=True, slots=True)
 class RankPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -38,13 +39,13 @@ class FleetSpec:
 
     def _rules(self) -> list[tuple[bool, str]]:
         naive = self.start.tzinfo is None
-        paced = self.every_s >= 0.001 and self.days > 0
+        paced = 0.001 <= self.every_s < math.inf and 0 < self.days < math.inf
         return [
             (self.nodes < 1, f"--nodes is {self.nodes}; give at least 1"),
             (self.runs < 0, f"--runs is {self.runs}; give 0 or more"),
             (
                 not paced,
-                f"--days is {self.days:g}, --every is {self.every_s:g}; give --every of at least 0.001",
+                f"--days is {self.days:g}, --every is {self.every_s:g}; give --every of at least 0.001 and more than 0 days",
             ),
             (
                 paced and self.ticks < MIN_TICKS,

@@ -58,6 +58,7 @@ def _compressed(terms: list[float]) -> list[float]:
 @dataclass(slots=True)
 class _Sums:
     events: int = 0
+    status: str = "running"
     energy_kwh: Total = field(default_factory=Total)
     emissions_kg: Total = field(default_factory=Total)
 
@@ -108,6 +109,7 @@ class Truth:
         sums = [self._by[dimension].setdefault(key, _Sums()) for dimension, key in keys.items()]
         for each in (self._total, *sums):
             each.events += 1
+            each.status = event.status or each.status
             if event.energy_kwh is not None:
                 each.energy_kwh.add(event.energy_kwh)
             if emitted is not None:
@@ -171,7 +173,7 @@ class Truth:
                     "user_id": run.user_id,
                     "model_name": run.model.name if run.named else None,
                     "region_iso": run.region_text and normal_region(run.region_text),
-                    "planned_status": run.status,
+                    "status": sums.status,
                 }
                 runs.append({**facts, **sums.document()})
         return runs
