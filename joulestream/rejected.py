@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dashboard.store import Reader
@@ -13,29 +13,38 @@ FACTS = (
     *("topic", "partition", "offset", "key", "length", "sha256", "truncated", "reason", "message", "field"),
     *("first_seen_at", "recorded_at"),
 )
+PAGE = 50
 NEWEST_FIRST = (("first_seen_at", -1), ("_id", 1))
 
 
-def read_rejected(
-    reader: Reader, query: Mapping[str, Any], limit: int, *, with_value: bool
-) -> list[dict[str, Any]]:
-    """The newest that match; their bytes only if asked for, since each may have 256 KiB."""
-    names = [*FACTS, "value"] if with_value else FACTS
-    return reader.find(REJECTED, query, names, NEWEST_FIRST, limit)
+def read_rejected(reader: Reader, query: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+    """The newest that match, without their bytes."""
+    return reader.find(REJECTED, query, FACTS, NEWEST_FIRST, limit)
 
 
 def read_some(reader: Reader, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Those with these ids, in the order asked for; ids that are not there are left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for some in chunks(list(dict.fromkeys(ids)), 50):
-        found |= {str(doc["_id"]): doc for doc in reader.find(REJECTED, {"_id": {"$in": list(some)}})}
-    return [found[name] for name in dict.fromkeys(ids) if name in found]
+    """Those with these ids, without their bytes, in the order asked for; others are left out."""
+    wanted = list(dict.fromkeys(ids))
+    found = {
+        str(doc["_id"]): doc for some in chunks(wanted) for doc in reader.find(REJECTED, _in(some), FACTS)
+    }
+    return [found[name] for name in wanted if name in found]
+
+
+def with_values(reader: Reader, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The same with their bytes, a few at a time: each may have 256 KiB."""
+    for some in chunks(list(dict.fromkeys(ids)), PAGE):
+        found = {str(doc["_id"]): doc for doc in reader.find(REJECTED, _in(some))}
+        yield from (found[name] for name in some if name in found)
+
+
+def _in(ids: Sequence[str]) -> dict[str, Any]:
+    return {"_id": {"$in": list(ids)}}
 
 
 def can_be_sent(doc: Mapping[str, Any]) -> bool:
     """Whether all of its bytes are kept."""
-    value = doc.get("value") or b""
-    return not doc.get("truncated") and len(value) == doc.get("length", len(value))
+    return not doc.get("truncated")
 
 
 def escaped(value: bytes) -> str:

@@ -45,7 +45,8 @@ class FleetSpec:
             (self.runs < 0, f"--runs is {self.runs}; give 0 or more"),
             (
                 not paced,
-                f"--days is {self.days:g}, --every is {self.every_s:g}; give --every of at least 0.001 and more than 0 days",
+                f"--days is {self.days:g} and --every is {self.every_s:g}; expected --every of at least 0.001 s "
+                "and more than 0 days",
             ),
             (
                 paced and self.ticks < MIN_TICKS,

@@ -11,7 +11,7 @@ import typer
 from dashboard.store import Reader
 from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, MongoUri, cell, print_json, print_table, say
-from joulestream.rejected import can_be_sent, escaped, read_rejected, read_some
+from joulestream.rejected import can_be_sent, escaped, read_rejected, read_some, with_values
 from joulestream.reports.reading import open_reader, utc_now, when
 from schemas import reasons
 from schemas.errors import PipelineError
@@ -42,7 +42,7 @@ def ls(
     """List rejected messages, newest first."""
     reader = open_reader(context(data_dir, {"mongodb.uri": mongodb_uri}))
     query = _query(reason, topic, since)
-    found = read_rejected(reader, query, limit, with_value=False)
+    found = read_rejected(reader, query, limit)
     if as_json:
         print_json([_facts(doc) for doc in found])
         return
@@ -71,7 +71,7 @@ def show(
 ) -> None:
     """Show one rejected message: its bytes, its reason and where it stands in Kafka."""
     reader = open_reader(context(data_dir, {"mongodb.uri": mongodb_uri}))
-    (doc,) = _named(reader, [message_id])
+    (doc,) = _named(reader, [message_id], with_value=True)
     value = bytes(doc.get("value") or b"")
     if raw:
         sys.stdout.buffer.write(value)
@@ -113,10 +113,10 @@ def replay(
     if message_ids:
         docs = _named(reader, message_ids)
     else:
-        docs = read_rejected(reader, _query(reason, topic, since), MANY, with_value=True)
+        docs = read_rejected(reader, _query(reason, topic, since), MANY)
     whole = [doc for doc in docs if can_be_sent(doc)]
     cut = [str(doc["_id"]) for doc in docs if not can_be_sent(doc)]
-    sent, failures = (0, []) if dry_run or not whole else _send(whole, ctx.settings.kafka.bootstrap)
+    sent, failures = (0, []) if dry_run or not whole else _send(reader, whole, ctx.settings.kafka.bootstrap)
     result: dict[str, Any] = {
         "dry_run": dry_run,
         "selected": len(docs),
@@ -138,11 +138,11 @@ def replay(
         raise typer.Exit(1)
 
 
-def _send(docs: list[dict[str, Any]], bootstrap: str) -> tuple[int, list[str]]:
+def _send(reader: Reader, docs: list[dict[str, Any]], bootstrap: str) -> tuple[int, list[str]]:
     from joulestream.sending import outbox
 
     with outbox(bootstrap, tuple(sorted({str(doc["topic"]) for doc in docs}))) as box:
-        for doc in docs:
+        for doc in with_values(reader, [str(doc["_id"]) for doc in docs]):
             key = doc.get("key")
             value = bytes(doc.get("value") or b"")
             box.send(str(doc["topic"]), None if key is None else bytes(key), value, str(doc["_id"]))
@@ -161,8 +161,8 @@ def _query(reason: str | None, topic: str | None, since: str | None) -> dict[str
     return query
 
 
-def _named(reader: Reader, message_ids: list[str]) -> list[dict[str, Any]]:
-    docs = read_some(reader, message_ids)
+def _named(reader: Reader, message_ids: list[str], *, with_value: bool = False) -> list[dict[str, Any]]:
+    docs = list(with_values(reader, message_ids)) if with_value else read_some(reader, message_ids)
     missing = sorted(set(message_ids) - {str(doc["_id"]) for doc in docs})
     if missing:
         names = ", ".join(cell(name) for name in missing)

@@ -140,7 +140,7 @@ def export(
     if (run_id is None) is not every:
         raise typer.BadParameter("name one run, or give --all", param_hint="RUN")
     store = open_store(context(data_dir, {"mongodb.uri": mongodb_uri}))
-    runs = store.runs(now=utc_now(), limit=MANY).runs if run_id is None else _found(store, [run_id])
+    runs = _all(store) if run_id is None else _found(store, [run_id])
     text = _export(runs, form)
     if out is None:
         sys.stdout.write(text)
@@ -170,6 +170,13 @@ def _record(ctx: Context, run: Run) -> dict[str, Any]:
     first = {"run_id": run.run_id, "status": run.status}
     rest = asdict(run) | {"hyperparameters": dict(run.hyperparameters)}
     return first | rest | derived
+
+
+def _all(store: Store) -> tuple[Run, ...]:
+    found = store.runs(now=utc_now(), limit=MANY)
+    if found.matching > len(found.runs):
+        say(f"the newest {len(found.runs)} of {found.matching} runs; older ones: export them one by one")
+    return found.runs
 
 
 def _found(store: Store, run_ids: list[str]) -> tuple[Run, ...]:
