@@ -145,6 +145,13 @@ def open_generation(
     return _read(db, doc, settings, settled)
 
 
+def newest_generation(db: Db, query: str, settings: WindowSettings) -> Generation | None:
+    """The newest generation as it stands, to repair with while no stream runs; None before the first start."""
+    docs = sorted(db[documents.GENERATIONS].find({"query": query}), key=lambda doc: int(doc["number"]))
+    settled = {doc["number"]: doc["done"] for doc in docs}
+    return _read(db, docs[-1], settings, settled) if docs else None
+
+
 def _read(db: Db, doc: Mapping[str, Any], settings: WindowSettings, settled: dict[int, int]) -> Generation:
     start = {int(p): offset for p, offset in doc["start"].items()}
     return Generation(

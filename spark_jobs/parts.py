@@ -131,7 +131,12 @@ class Folded:
     @property
     def total(self) -> Amounts:
         """closed + all open."""
-        return self.closed + total(self.open.values())
+        return self.closed + self.opened
+
+    @property
+    def opened(self) -> Amounts:
+        """The sum of the open windows."""
+        return total(self.open.values())
 
     def with_windows(
         self, windows: Mapping[int, Amounts], watermark_ms: int | None, window_ms: int

@@ -132,7 +132,10 @@ class Runner:
             self._ended()
             return
         self._note_progress(self.query.lastProgress)
-        self.writer.idle(lambda: run_requests(self.db, self.source, self.writer))
+        self.writer.idle(partial(self.patience, partial(self._repair, self.writer)))
+
+    def _repair(self, writer: BatchWriter) -> None:
+        run_requests(self.db, self.source, writer.generation, writer.books)
 
     def _note_progress(self, progress: Any) -> None:
         if progress is None or self.generation is None or progress["batchId"] == self.seen_batch:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeAlias, TypeVar
@@ -27,7 +27,7 @@ from pymongo.write_concern import WriteConcern
 
 from conf.settings import Settings
 from schemas import documents
-from schemas.errors import PipelineError
+from schemas.errors import PipelineError, RetryableError
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,19 @@ def is_away(error: PyMongoError) -> bool:
     if isinstance(error, (AutoReconnect, ConnectionFailure, NetworkTimeout, WTimeoutError)):
         return True
     return isinstance(error, OperationFailure) and error.code in _PASSING
+
+
+@contextmanager
+def server_errors(what: str) -> Iterator[None]:
+    """Turn the driver's errors into RetryableError (away for now) or PipelineError, for short-lived callers."""
+    try:
+        yield
+    except PyMongoError as error:
+        if is_away(error):
+            raise RetryableError(
+                f"{what} does not answer ({type(error).__name__}); start it (`./joule up`) or check JOULE_MONGODB_URI"
+            ) from None
+        raise PipelineError(f"{what} refused: {error}") from None
 
 
 class Stopped(PipelineError):

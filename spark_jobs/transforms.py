@@ -8,9 +8,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from schemas.parse import MAX_MESSAGE_BYTES
+from spark_jobs.arrow import output_schema
 from spark_jobs.deadletters import KEPT_BYTES
 from spark_jobs.sources import Source
-from spark_jobs.verdict import INPUT_COLUMNS, output_schema
+from spark_jobs.verdict import INPUT_COLUMNS
 
 MAX_KEY_BYTES = 1024
 
@@ -43,17 +44,18 @@ def watermarked(contributions: DataFrame, delay_s: int) -> DataFrame:
     return contributions.withWatermark("event_time", f"{delay_s} seconds")
 
 
-def by_dimension(contributions: DataFrame, source: Source) -> DataFrame:
+def by_dimension(contributions: DataFrame, source: Source, *more: str) -> DataFrame:
     """One row per dimension that an event counts in, with its key (empty where not known)."""
     names = F.array(*(F.lit(name) for name in source.dimensions))
     return contributions.select(
-        "event_time", "run_id", *source.sums, F.posexplode("keys").alias("position", "key")
+        "event_time", "run_id", *source.sums, *more, F.posexplode("keys").alias("position", "key")
     ).withColumn("dimension", F.element_at(names, F.col("position") + 1))
 
 
-def windows(rows: DataFrame, source: Source, window_s: int) -> DataFrame:
-    """Sums of every value by event-time window, dimension and key. A value that no row knows stays null."""
-    grouped = rows.groupBy(F.window("event_time", f"{window_s} seconds"), "dimension", "key", "run_id")
+def windows(rows: DataFrame, source: Source, window_s: int, *more: str) -> DataFrame:
+    """Sums of every value by event-time window, dimension, key (and `more`); what no row knows stays null."""
+    keys = ("dimension", "key", "run_id", *more)
+    grouped = rows.groupBy(F.window("event_time", f"{window_s} seconds"), *keys)
     return grouped.agg(*(F.sum(name).alias(name) for name in source.sums)).select(
-        F.col("window.start").alias("window_start"), "dimension", "key", "run_id", *source.sums
+        F.col("window.start").alias("window_start"), *keys, *source.sums
     )

@@ -21,6 +21,7 @@ from schemas.errors import ContractError, PipelineError
 from schemas.parse import Parsed, too_large
 from schemas.times import to_ms
 from spark_jobs import deadletters
+from spark_jobs.arrow import contributions_batch
 from spark_jobs.deadletters import DeadLetter, Message
 from spark_jobs.facets import RunFacets
 from spark_jobs.ledger import insert_new, late_row, same_content, same_place
@@ -138,7 +139,7 @@ class Task:
             self._count_duplicate(candidate, known.get(identity) or candidates[identity].parsed.doc)
         self._keep_late(late)
         self._reject(bad)
-        return _arrow(self.source, new)
+        return contributions_batch(self.source, [candidate.parsed.doc for candidate in new])
 
     def _note_range(self, messages: Sequence[Message]) -> None:
         if self.tally.first is None:
@@ -278,36 +279,3 @@ def _too_large(message: Message) -> None:
     """Raise ContractError for a message whose bytes Spark cut because there are too many."""
     if message.sha256 is not None:
         raise too_large(message.length)
-
-
-def output_schema(source: Source) -> str:
-    """DDL of what the verdict hands on: time, keys in the order of the source's dimensions, values."""
-    values = ", ".join(f"{name} double" for name in source.sums)
-    return f"event_time timestamp, keys array<string>, run_id string, {values}"
-
-
-def _arrow(source: Source, new: Sequence[Candidate]) -> pa.RecordBatch:
-    """One row per new event; nodes add one row per run on the node."""
-    times: list[int] = []
-    keys: list[list[str]] = []
-    runs: list[str | None] = []
-    values: list[Mapping[str, float]] = []
-    for candidate in new:
-        doc = candidate.parsed.doc
-        amounts = source.amounts(doc)
-        at, names = to_ms(doc["timestamp"]), [key.key or "" for key in source.keys(doc)]
-        for run, sums in (
-            (None, amounts.sums),
-            *((r, {"attributed_kwh": e}) for r, e in amounts.runs.items()),
-        ):
-            times.append(at)
-            keys.append(names)
-            runs.append(run)
-            values.append(sums)
-    arrays = [
-        pa.array(times, pa.timestamp("ms", "UTC")).cast(pa.timestamp("us", "UTC")),
-        pa.array(keys, pa.list_(pa.string())),
-        pa.array(runs, pa.string()),
-        *(pa.array([sums.get(name) for sums in values], pa.float64()) for name in source.sums),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=["event_time", "keys", "run_id", *source.sums])
