@@ -110,10 +110,11 @@ def replay(
         raise typer.BadParameter("name messages, or give --reason CODE", param_hint="ID / --reason")
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap, "mongodb.uri": mongodb_uri})
     reader = open_reader(ctx)
-    if message_ids:
-        docs = _named(reader, message_ids)
-    else:
-        docs = read_rejected(reader, _query(reason, topic, since), MANY)
+    docs = (
+        _named(reader, message_ids)
+        if message_ids
+        else read_rejected(reader, _query(reason, topic, since), MANY)
+    )
     whole = [doc for doc in docs if can_be_sent(doc)]
     cut = [str(doc["_id"]) for doc in docs if not can_be_sent(doc)]
     sent, failures = (0, []) if dry_run or not whole else _send(reader, whole, ctx.settings.kafka.bootstrap)
