@@ -7,108 +7,33 @@ environment (upper case) and `section.key` among the flags. Secrets are hidden i
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
+from conf.sections import Dashboard, Folder, Kafka, Local, MongoDB, Node, Section, Stream, Tracker
 from schemas.errors import PipelineError
+
+__all__ = ["APP", "CONFIG_FILE", "SECTIONS", "ConfigError", "Kafka", "Settings", "env_name", "load_settings"]
 
 APP = "joulestream"
 CONFIG_FILE = "joulestream.toml"
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Days = Annotated[float, Field(gt=0)]
-
 
 class ConfigError(PipelineError):
     """One or more settings are wrong; the message lists them all."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Kafka(Section):
-    """Where the events flow."""
-
-    bootstrap: str = Field("127.0.0.1:9092", pattern=r"^\S+:\d+(,\S+:\d+)*$")
-    partitions: int = Field(3, ge=1, le=1000)
-    replication_factor: int = Field(1, ge=1)
-    retention_days: Days = 7.0
-
-
-class MongoDB(Section):
-    """Where the documents live. MongoDB >= 6, or a server that speaks its wire protocol."""
-
-    uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
-    database: str = Field("energy_emissions", pattern=r"^[A-Za-z0-9_-]{1,38}$")
-    timeout_s: float = Field(5.0, gt=0)
-
-
-class Stream(Section):
-    """The streaming job."""
-
-    window_s: int = Field(60, ge=1, le=86_400)
-    watermark_s: int = Field(600, ge=0, le=30 * 86_400)
-    trigger_s: float = Field(0.0, ge=0)
-    max_offsets_per_trigger: int = Field(20_000, ge=1)
-    checkpoint_dir: str | None = None
-    shuffle_partitions: int = Field(2, ge=1)
-    jars_dir: Path | None = None
-    master: str = "local[*]"
-    driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$")
-    lease_s: float = Field(20.0, ge=5)
-    ledger_retention_days: Days | None = None
-    windows_retention_days: Days | None = None
-    rejected_retention_days: Days | None = 90.0
-    progress_retention_days: Days | None = 7.0
-
-
-class Node(Section):
-    """The node agent of this machine."""
-
-    node_id: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._:@/+-]{1,200}$")
-    interval_s: float = Field(1.0, ge=0.1, le=3600)
-    region_iso: str | None = None
-
-
-class Tracker(Section):
-    """The training-loop tracker."""
-
-    interval_s: float = Field(5.0, ge=0.1, le=3600)
-    sample_s: float = Field(1.0, ge=0.05, le=60)
-    spool_dir: Path | None = None
-    spool_max_mib: float = Field(64.0, gt=0)
-    registry_dir: Path | None = None
-    meters: str = "auto"
-    region_iso: str | None = None
-
-
-class Dashboard(Section):
-    """The Streamlit dashboard."""
-
-    port: Port = 8501
-    url: str | None = None
-    refresh_s: float = Field(2.0, ge=0.5)
-    stale_after_s: float = Field(120.0, gt=0)
-
-
-class Local(Section):
-    """The stack that `joule up` starts on one machine."""
-
-    port_base: Port | None = None
-    reconcile_every_s: float = Field(3600.0, ge=60)
 
 
 _FILE: ContextVar[Path | None] = ContextVar("config_file", default=None)
@@ -121,12 +46,16 @@ class Settings(BaseSettings):
         env_prefix="JOULE_",
         env_nested_delimiter="_",
         env_nested_max_split=1,
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         nested_model_default_partial_update=True,
     )
 
-    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
+    data_dir: Folder = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir(APP)),
+        description="folder of all that one machine keeps; unset: the user's data folder of this system",
+    )
     kafka: Kafka = Kafka()
     mongodb: MongoDB = MongoDB()
     stream: Stream = Stream()
@@ -148,6 +77,17 @@ class Settings(BaseSettings):
         file = _FILE.get()
         toml = () if file is None else (TomlConfigSettingsSource(settings_cls, file),)
         return (init_settings, env_settings, *toml)
+
+    @model_validator(mode="after")
+    def _ledger_outlives_topic(self) -> Settings:
+        """An event that can still be read from the topic again must still be known to the ledger."""
+        kept, read = self.stream.ledger_retention_days, self.kafka.retention_days
+        if kept is not None and kept < read:
+            raise ValueError(
+                f"stream.ledger_retention_days is {kept:g} and kafka.retention_days {read:g}; "
+                "the ledger's must not be shorter than the topic's"
+            )
+        return self
 
     @property
     def checkpoint_root(self) -> str:
@@ -205,15 +145,22 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
             nested.setdefault(section, {})[key] = value
         else:
             nested[section] = value
+    problems = _misspelled_sections(os.environ)
     token = _FILE.set(_config_file(nested.get("data_dir")))
     try:
-        return Settings(**nested)
+        settings = Settings(**nested)
     except ValidationError as error:
-        raise ConfigError(_all_problems(error)) from None
-    except ValueError as error:
+        raise ConfigError(_report(_problems(error) + problems)) from None
+    except SettingsError as error:
+        text = f"{error}; set single keys, such as {env_name('kafka.bootstrap')}"
+        raise ConfigError(_report([text, *problems])) from None
+    except (ValueError, OSError) as error:
         raise ConfigError(f"the settings file {_FILE.get()} cannot be read: {error}") from None
     finally:
         _FILE.reset(token)
+    if problems:
+        raise ConfigError(_report(problems))
+    return settings
 
 
 def _config_file(data_dir: Any) -> Path | None:
@@ -223,18 +170,38 @@ def _config_file(data_dir: Any) -> Path | None:
             raise ConfigError(f"JOULE_CONFIG names {named}, which is not a file; correct it or unset it")
         return Path(named)
     default = platformdirs.user_data_dir(APP)
-    folder = Path(data_dir or os.environ.get("JOULE_DATA_DIR") or default)
+    folder = Path(data_dir or os.environ.get("JOULE_DATA_DIR") or default).expanduser()
     file = folder / CONFIG_FILE
     return file if file.is_file() else None
 
 
-def _all_problems(error: ValidationError) -> str:
+def _misspelled_sections(environment: Mapping[str, str]) -> list[str]:
+    """Variables such as JOULE_MONGO_URI, which name no section but nearly one, and would do nothing."""
     problems = []
-    for detail in error.errors(include_input=True, include_url=False):
+    for name in sorted(name for name in environment if name.upper().startswith("JOULE_")):
+        section, _, key = name[len("JOULE_") :].lower().partition("_")
+        meant = get_close_matches(section, SECTIONS, 1, cutoff=0.75)
+        if key and meant and section not in SECTIONS:
+            problems.append(f"{name}: there is no section {section}; did you mean {meant[0]}?")
+    return problems
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems = []
+    for detail in error.errors(include_url=False):
         path = ".".join(str(part) for part in detail["loc"])
-        secret = path == "mongodb.uri"
-        found = "" if secret else f" (found {detail['input']!r})"
-        problems.append(f"{path} / {env_name(path)}: {detail['msg']}{found}")
+        if not path:  # a rule over several settings names them itself
+            problems.append(detail["msg"].removeprefix("Value error, "))
+        elif detail["type"] == "extra_forbidden":  # what it holds may be a secret under a wrong name
+            problems.append(f"{path} / {env_name(path)}: there is no such setting; correct or remove it")
+        else:
+            secret = path.split(".")[0] == "mongodb"  # also where a whole section is not one
+            found = "" if secret else f" (found {detail['input']!r})"
+            problems.append(f"{path} / {env_name(path)}: {detail['msg']}{found}")
+    return problems
+
+
+def _report(problems: list[str]) -> str:
     lines = "".join(f"\n  - {problem}" for problem in problems)
     where = "correct them in the file, the environment or the flags"
     return f"{len(problems)} setting(s) are wrong; {where}:{lines}"

@@ -1,0 +1,135 @@
+"""The settings themselves, by section: default, limits and meaning of each."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Days = Annotated[float, Field(gt=0)]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+# `~` is the home folder; absolute, so that a child process in another folder means the same one.
+Folder = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Section(BaseModel):
+    """One section; a key that it does not have is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Kafka(Section):
+    """Where the events flow."""
+
+    bootstrap: str = Field(
+        "127.0.0.1:9092",
+        pattern=r"^\S+:\d+(,\S+:\d+)*$",
+        description="brokers, as `host:port[,host:port…]`",
+    )
+    partitions: int = Field(3, ge=1, le=1000, description="partitions of a topic that is created")
+    replication_factor: int = Field(1, ge=1, description="replicas of a topic that is created")
+    retention_days: Days = Field(7.0, description="how long a topic that is created keeps its messages")
+
+
+class MongoDB(Section):
+    """Where the documents live. MongoDB >= 6, or a server that speaks its wire protocol."""
+
+    uri: SecretStr = Field(
+        SecretStr("mongodb://127.0.0.1:27017"),
+        description="connection string, with the password if there is one; never shown",
+    )
+    database: str = Field(
+        "energy_emissions", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="name of the database"
+    )
+    timeout_s: float = Field(5.0, gt=0, description="after this a server that does not answer is away")
+
+
+class Stream(Section):
+    """The streaming job."""
+
+    window_s: int = Field(60, ge=1, le=86_400, description="length of the event-time windows")
+    watermark_s: int = Field(
+        600, ge=0, le=30 * 86_400, description="how late an event may be and still join its window at once"
+    )
+    trigger_s: float = Field(0.0, ge=0, description="time between batches; 0 is as soon as possible")
+    max_offsets_per_trigger: int = Field(20_000, ge=1, description="most messages in one batch")
+    checkpoint_dir: str | None = Field(
+        None, description="folder or URI of the checkpoints; unset: `checkpoints` in the data folder"
+    )
+    shuffle_partitions: int = Field(
+        2, ge=1, description="Spark's shuffle partitions; frozen in a checkpoint once it is made"
+    )
+    jars_dir: Folder | None = Field(
+        None, description="folder of the pinned jars; unset: `jars/spark` in the user's cache folder"
+    )
+    master: str = Field("local[*]", description="Spark master, unless `spark-submit` gives one")
+    driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$", description="heap of the Spark driver")
+    lease_s: float = Field(20.0, ge=5, description="a process silent for so long has lost its query")
+    ledger_retention_days: Days | None = Field(
+        None, description="how long the ledgers keep an event; unset: for ever; never below the topic's"
+    )
+    windows_retention_days: Days | None = Field(
+        None, description="how long windows are kept after their end; unset: for ever"
+    )
+    rejected_retention_days: Days | None = Field(90.0, description="how long rejected messages are kept")
+    progress_retention_days: Days | None = Field(7.0, description="how long the batches' records are kept")
+
+
+class Node(Section):
+    """The node agent of this machine."""
+
+    node_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._:@/+-]{1,200}$",
+        description="name of this machine in events; unset: its host name",
+    )
+    interval_s: float = Field(1.0, ge=0.1, le=3600, description="time between samples")
+    region_iso: str | None = Field(
+        None, description="where this machine draws its electricity (ISO 3166 alpha-2 or alpha-3)"
+    )
+
+
+class Tracker(Section):
+    """The training-loop tracker."""
+
+    interval_s: float = Field(5.0, ge=0.1, le=3600, description="time between events")
+    sample_s: float = Field(1.0, ge=0.05, le=60, description="time between readings of the meters")
+    spool_dir: Folder | None = Field(
+        None, description="where events wait for the broker; unset: `spool` in the data folder"
+    )
+    spool_max_mib: float = Field(64.0, gt=0, description="most that may wait there, in MiB")
+    registry_dir: Folder | None = Field(
+        None, description="where trackers of this machine are known; unset: `registry` in the data folder"
+    )
+    meters: str = Field("auto", description="`auto`, or names with commas between, such as `rapl,nvml`")
+    region_iso: str | None = Field(None, description="as `node.region_iso`, which it goes before")
+
+
+class Dashboard(Section):
+    """The Streamlit dashboard."""
+
+    port: Port = Field(8501, description="port on which it listens")
+    url: str | None = Field(
+        None, description="address under which people reach it; unset: this machine and the port"
+    )
+    refresh_s: float = Field(2.0, ge=0.5, description="time between refreshes of the live parts")
+    stale_after_s: float = Field(
+        120.0, gt=0, description="a running run without an event for so long is called stale"
+    )
+
+
+class Local(Section):
+    """The stack that `joule up` starts on one machine."""
+
+    port_base: Port | None = Field(
+        None, description="first of its ports; unset: those of the last start, else the usual ones"
+    )
+    reconcile_every_s: float = Field(3600.0, ge=60, description="time between repairs of the totals")
