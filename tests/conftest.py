@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from joulestream.local.broker import broker_service
+from joulestream.local.browser import HOW, browser_paths
 from joulestream.local.jars import ensure_jars
 from joulestream.local.java import find_java
 from joulestream.local.ports import HOST, any_free
@@ -33,8 +34,14 @@ def _say(text: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for a server is a `stack` test, said or not."""
+    """A test that asks for a server is a `stack` test, said or not; without a browser its tests are left out.
+
+    With JOULE_REQUIRE_BROWSER (in CI) they run, and fail, instead.
+    """
+    browserless = browser_paths() is None and not os.environ.get("JOULE_REQUIRE_BROWSER")
     for item in items:
+        if browserless and item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason=f"no browser with its driver: {HOW}"))
         if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.stack)
 
