@@ -115,28 +115,14 @@ class Store:
 
         `keys` None means all; a key that is not known is None.
         """
-        span = self._span(dimension, keys, since, until)
+        span = windows.read_span(self._reader, dimension, keys, since, until)
         if span is None:
             return ()
-        width = windows.width_for(span, self.window_s, max_windows)
+        length_s = (span[1] - span[0]).total_seconds() + self.window_s
+        width = windows.width_for(length_s, self.window_s, max_windows)
         if width <= self.window_s:
             return windows.read_windows(self._reader, dimension, keys, since, until, self.window_s)
         return windows.read_joined(self._reader, dimension, keys, since, until, width)
-
-    def _span(
-        self,
-        dimension: str,
-        keys: Sequence[str | None] | None,
-        since: datetime | None,
-        until: datetime | None,
-    ) -> float | None:
-        if since and until:
-            return (until - since).total_seconds()
-        found = windows.read_span(self._reader, dimension, keys)
-        if found is None:
-            return None
-        first, last = since or found[0], until or found[1] + timedelta(seconds=self.window_s)
-        return max(0.0, (last - first).total_seconds())
 
     def groups(
         self, dimension: str, since: datetime | None = None, until: datetime | None = None
@@ -167,11 +153,10 @@ class Store:
         max_windows: int = MAX_POINTS,
     ) -> tuple[NodeWindow, ...]:
         """A node's windows, oldest first, joined to wider ones above `max_windows`."""
-        span = nodes.read_node_span(self._reader, node_id)
+        span = nodes.read_node_span(self._reader, node_id, since, until)
         if span is None:
             return ()
-        first, last = since or span[0], until or span[1] + timedelta(seconds=self.window_s)
-        length_s = max(0.0, (last - first).total_seconds())
+        length_s = (span[1] - span[0]).total_seconds() + self.window_s
         width = windows.width_for(length_s, self.window_s, max_windows)
         return nodes.read_node_windows(self._reader, node_id, since, until, width)
 

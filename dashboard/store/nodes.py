@@ -121,9 +121,11 @@ def read_node_runs(
     return tuple(sorted(rows, key=lambda share: -(share.energy_kwh or 0.0)))
 
 
-def read_node_span(reader: Reader, node_id: str) -> tuple[datetime, datetime] | None:
-    """Start of a node's first and last window."""
-    query = {"node_id": node_id}
+def read_node_span(
+    reader: Reader, node_id: str, since: datetime | None, until: datetime | None
+) -> tuple[datetime, datetime] | None:
+    """Start of a node's first and last window of a range."""
+    query = between(node_id, since, until)
     first = reader.find(NODE_WINDOWS, query, ["window_start"], (("window_start", 1),), 1)
     last = reader.find(NODE_WINDOWS, query, ["window_start"], (("window_start", -1),), 1)
     if not first or not last:

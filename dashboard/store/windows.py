@@ -98,10 +98,14 @@ def read_joined(
 
 
 def read_span(
-    reader: Reader, dimension: str, keys: Sequence[str | None] | None
+    reader: Reader,
+    dimension: str,
+    keys: Sequence[str | None] | None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> tuple[datetime, datetime] | None:
-    """From the start of the first window to the start of the last one."""
-    query = match(dimension, keys, None, None)
+    """From the start of the first window of a range to the start of its last one."""
+    query = match(dimension, keys, since, until)
     first = reader.find(WINDOWS, query, ["window_start"], (("window_start", 1),), 1)
     last = reader.find(WINDOWS, query, ["window_start"], (("window_start", -1),), 1)
     if not first or not last:

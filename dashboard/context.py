@@ -1,0 +1,165 @@
+"""What a page needs from outside: settings, the store, and its reads, cached for a moment for all viewers.
+
+A read that fails raises, and what raises is not cached; the client connects lazily, so no failed connection
+is kept either.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import streamlit as st
+
+from conf.settings import Settings, load_settings
+from dashboard.store import (
+    Group,
+    Lease,
+    NodeTotal,
+    NodeWindow,
+    Overview,
+    Progress,
+    Quality,
+    Run,
+    RunFilter,
+    RunList,
+    RunSeries,
+    Share,
+    Store,
+    Window,
+)
+
+MAX_BARS = 400
+RANGES: dict[str, timedelta | None] = {
+    "1 h": timedelta(hours=1),
+    "24 h": timedelta(days=1),
+    "7 d": timedelta(days=7),
+    "30 d": timedelta(days=30),
+    "All": None,
+}
+
+
+def utc_now() -> datetime:
+    """The clock of the pages."""
+    return datetime.now(timezone.utc)
+
+
+def since(chosen: str | None) -> datetime | None:
+    """Start of a chosen range, at a full minute so that reads of one minute share a cache entry."""
+    length = RANGES.get(chosen or "All")
+    return None if length is None else utc_now().replace(second=0, microsecond=0) - length
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> Settings:
+    """Settings of this process."""
+    return load_settings()
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> Store:
+    """The store, one client for all sessions."""
+    given = settings()
+    return Store(
+        given.mongodb.uri.get_secret_value(),
+        given.mongodb.database,
+        stale_after_s=given.dashboard.stale_after_s,
+        window_s=given.stream.window_s,
+        timeout_s=given.mongodb.timeout_s,
+    )
+
+
+@st.cache_data(ttl=1, max_entries=2, show_spinner=False)
+def overview() -> Overview:
+    """Totals over all runs."""
+    return store().overview(utc_now())
+
+
+@st.cache_data(ttl=1, max_entries=32, show_spinner=False)
+def runs(wanted: RunFilter, limit: int) -> RunList:
+    """The newest runs that match."""
+    return store().runs(wanted, now=utc_now(), limit=limit)
+
+
+@st.cache_data(ttl=1, max_entries=64, show_spinner=False)
+def some_runs(run_ids: tuple[str, ...]) -> tuple[Run, ...]:
+    """Runs by id."""
+    return store().some_runs(run_ids, now=utc_now())
+
+
+@st.cache_data(ttl=15, max_entries=2, show_spinner=False)
+def choices() -> dict[str, tuple[str, ...]]:
+    """Values for the filters."""
+    return store().choices()
+
+
+@st.cache_data(ttl=10, max_entries=64, show_spinner=False)
+def live_points(run_id: str) -> RunSeries:
+    """A run over time, while it runs."""
+    return _points(run_id)
+
+
+@st.cache_data(ttl=300, max_entries=64, show_spinner=False)
+def settled_points(run_id: str, n_events: int | None) -> RunSeries:
+    """A run over time, once it has ended; a late event changes `n_events` and so is seen at once."""
+    del n_events
+    return _points(run_id)
+
+
+def _points(run_id: str) -> RunSeries:
+    run = store().run(run_id, now=utc_now())
+    return RunSeries(points=(), origin="events") if run is None else store().run_points(run)
+
+
+def points(run: Run) -> RunSeries:
+    """A run over time."""
+    return live_points(run.run_id) if run.ended_at is None else settled_points(run.run_id, run.n_events)
+
+
+@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+def windows(
+    dimension: str, keys: tuple[str | None, ...] | None, start: datetime | None
+) -> tuple[Window, ...]:
+    """Windows of some keys since a time."""
+    return store().windows(dimension, keys, start, None, max_windows=MAX_BARS)
+
+
+@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+def groups(dimension: str, start: datetime | None) -> tuple[Group, ...]:
+    """Energy by user, model or region since a time."""
+    return store().groups(dimension, start)
+
+
+@st.cache_data(ttl=5, max_entries=8, show_spinner=False)
+def nodes(start: datetime | None) -> tuple[NodeTotal, ...]:
+    """All nodes, with their energy since a time."""
+    return store().nodes(start)
+
+
+@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+def node_windows(node_id: str, start: datetime | None) -> tuple[NodeWindow, ...]:
+    """Windows of a node since a time."""
+    return store().node_windows(node_id, start, max_windows=MAX_BARS)
+
+
+@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+def node_runs(node_id: str, start: datetime | None) -> tuple[Share, ...]:
+    """The runs charged on a node since a time."""
+    return store().node_runs(node_id, start)
+
+
+@st.cache_data(ttl=1, max_entries=2, show_spinner=False)
+def quality() -> Quality:
+    """What became of the messages."""
+    return store().quality()
+
+
+@st.cache_data(ttl=1, max_entries=2, show_spinner=False)
+def leases() -> tuple[Lease, ...]:
+    """Which process drives each query."""
+    return store().leases()
+
+
+@st.cache_data(ttl=1, max_entries=8, show_spinner=False)
+def progress() -> dict[str, tuple[Progress, ...]]:
+    """The newest batches of every query."""
+    return {query: store().progress(query) for query in store().queries()}

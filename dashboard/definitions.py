@@ -1,0 +1,177 @@
+"""What each figure on the pages means: the hover help and the Methodology page are this one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One figure. `formula` uses the names of the documents' fields; plain text, never markup."""
+
+    name: str
+    unit: str
+    meaning: str
+    formula: str
+
+    @property
+    def help(self) -> str:
+        """The text that is one hover away."""
+        return f"{self.meaning} {self.formula}"
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "energy": Definition(
+        "Energy",
+        "kWh",
+        "Electric energy at the devices (CPU, GPU, memory), never multiplied by PUE.",
+        "Sum of the energy of all distinct accepted events.",
+    ),
+    "co2e": Definition(
+        "Emissions",
+        "kg CO₂e",
+        "Operational emissions, location-based, with the average intensity of the grid in the run's region.",
+        "Sum over events of energy × the intensity of that event; values that a client sends stand as sent.",
+    ),
+    "intensity": Definition(
+        "Carbon intensity",
+        "g CO₂e/kWh",
+        "Average carbon intensity of electricity in the run's region, with source and year.",
+        "As given with the event, else the country's, else the world average; the source says which.",
+    ),
+    "power_now": Definition(
+        "Power now",
+        "W",
+        "Power of all active runs together.",
+        "Sum over active runs of the newest window's mean power × ranks; a dash if no window is known.",
+    ),
+    "active": Definition(
+        "Active runs",
+        "runs",
+        "Runs that have not finished and that sent an event lately.",
+        "Status running, and the newest event is younger than the setting dashboard.stale_after_s.",
+    ),
+    "stale": Definition(
+        "Stale",
+        "status",
+        "A run that has not finished, and is silent.",
+        "Status running, and the newest event is older than the setting dashboard.stale_after_s.",
+    ),
+    "freshness": Definition(
+        "Freshness",
+        "s",
+        "Age of the newest event of any run that has arrived in the store.",
+        "This page's clock minus the largest event time of all runs.",
+    ),
+    "pipeline": Definition(
+        "Pipeline",
+        "state",
+        "Whether the stream runs and has read everything.",
+        "Up to date: every query shows signs of life and its last batch left no lag.",
+    ),
+    "conflict": Definition(
+        "Conflicts",
+        "messages",
+        "Duplicates whose content differs from the accepted event; the first one stands.",
+        "Counted besides duplicates.",
+    ),
+    "duration": Definition(
+        "Duration",
+        "s",
+        "From the first event to the last one, gaps included.",
+        "Time of the last event minus start of the run.",
+    ),
+    "mean_power": Definition(
+        "Mean power",
+        "W",
+        "Energy over the time that measurements cover.",
+        "Energy ÷ covered time; gaps are in neither.",
+    ),
+    "peak_power": Definition(
+        "Peak power",
+        "W",
+        "The largest mean power over one event's interval.",
+        "Largest energy ÷ interval of any event; shorter peaks are not seen.",
+    ),
+    "gap": Definition(
+        "Gaps",
+        "s",
+        "Time of the run that no measurement covers.",
+        "Duration minus covered time; its energy is not known and is not guessed.",
+    ),
+    "co2e_per_point": Definition(
+        "CO₂e per accuracy point",
+        "kg CO₂e per percentage point",
+        "What one percentage point of accuracy cost.",
+        "Emissions ÷ best accuracy in percent. Up to 1 is read as a fraction, above 100 as not known.",
+    ),
+    "best_loss": Definition("Best loss", "as logged", "The smallest loss that the run logged.", "Minimum."),
+    "best_accuracy": Definition(
+        "Best accuracy", "as logged", "The largest accuracy that the run logged.", "Maximum."
+    ),
+    "measurement": Definition(
+        "Measured or estimated",
+        "kind",
+        "Whether the energy comes from a meter, from a model of the device, or from both.",
+        "As the sender says; estimated spans are drawn dotted.",
+    ),
+    "attributed": Definition(
+        "Attributed",
+        "kWh",
+        "Energy of a node that is charged to runs.",
+        "Sum over runs of their share of each device's energy in the window.",
+    ),
+    "idle": Definition(
+        "Idle",
+        "kWh",
+        "Energy that the node would use with nothing running.",
+        "Per window; charged to no run.",
+    ),
+    "unattributed": Definition(
+        "Unattributed",
+        "kWh",
+        "Energy of work on the node that is no known run.",
+        "Energy of the node minus attributed minus idle.",
+    ),
+    "consumed": Definition(
+        "Consumed",
+        "messages",
+        "Messages that the stream read and settled.",
+        "Accepted + rejected + duplicates, per partition, to the message.",
+    ),
+    "rejected": Definition(
+        "Rejected",
+        "messages",
+        "Messages that break the contract; kept with their bytes and the reason.",
+        "Counted once, also if a batch runs again.",
+    ),
+    "duplicate": Definition(
+        "Duplicates",
+        "messages",
+        "Messages whose identity had been accepted before; they add nothing.",
+        "Counted per message.",
+    ),
+    "late": Definition(
+        "Late",
+        "messages",
+        "Accepted events older than the watermark. They are in the ledger, and in the totals.",
+        "End of the event's window at or before the watermark of the batch.",
+    ),
+    "lag": Definition(
+        "Lag",
+        "messages",
+        "Messages in the topic that the query has not read yet.",
+        "Newest offset minus next offset, over all partitions, at the end of the batch.",
+    ),
+    "watermark": Definition(
+        "Watermark",
+        "time",
+        "Windows that end before it are final; later ones can still grow.",
+        "Largest event time minus the setting stream.watermark_s.",
+    ),
+}
+
+
+def help_of(key: str) -> str:
+    """Hover help of a figure."""
+    return DEFINITIONS[key].help

@@ -1,0 +1,1 @@
+"""The pages: widgets and wiring. They read through `context` and draw with `charts`."""

@@ -1,0 +1,96 @@
+"""Overview: what all runs cost, what runs now, and whether the numbers are fresh."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import streamlit as st
+
+from dashboard import context, display, tables, widgets
+from dashboard.charts import fleet
+from dashboard.store import Lease, Overview, Progress, RunFilter
+from dashboard.widgets import Card
+
+RECENT = 8
+
+
+def page() -> None:
+    """Draw the page."""
+    widgets.title("Overview", "Energy and emissions of all training runs, as they arrive.")
+    widgets.live(figures)()
+    st.subheader("Energy over time", anchor=False)
+    chosen = st.segmented_control(
+        "Range",
+        list(context.RANGES),
+        default="24 h",
+        key="range",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    widgets.live(over_time)(chosen)
+    widgets.live(recent)()
+
+
+def figures() -> None:
+    """The cards, the sources of the emissions, and the health of the pipeline."""
+    found, now = context.overview(), context.utc_now()
+    if found.n_runs == 0:
+        widgets.empty("No run has arrived yet.", widgets.NO_RUNS)
+    widgets.cards(
+        [
+            Card("Energy", display.energy(found.total.energy_kwh), "energy"),
+            Card("Emissions", display.co2e(found.total.emissions_kg), "co2e"),
+            Card("Power now", display.power(found.power_w), "power_now"),
+            Card("Active runs", f"{found.n_active:,} of {found.n_runs:,}", "active"),
+            Card("Newest event", display.ago(found.newest_event_at, now), "freshness"),
+            Card("Pipeline", health(found.leases, found.progress, now), "pipeline"),
+        ]
+    )
+    if found.n_runs:
+        widgets.note(sources(found))
+
+
+def health(leases: tuple[Lease, ...], progress: tuple[Progress, ...], now: datetime) -> str:
+    """One word on the stream: running, behind, stopped or not started."""
+    if not leases and not progress:
+        return "not started"
+    silent = now - timedelta(seconds=3 * context.settings().stream.lease_s)
+    alive = [lease for lease in leases if lease.renewed_at and lease.renewed_at >= silent]
+    if len(alive) < max(1, len(leases)):
+        return "stopped"
+    behind = sum(batch.lag or 0 for batch in progress)
+    return f"{behind:,} behind" if behind else "up to date"
+
+
+def sources(found: Overview) -> str:
+    """Where the emissions' factors come from, and how the energy was obtained."""
+    whole = found.total.emissions_kg
+    parts = [
+        f"{display.known(share.source)} ({display.share(share.emissions_kg, whole)})"
+        for share in found.sources[:3]
+    ]
+    more = f", and {len(found.sources) - 3} more" if len(found.sources) > 3 else ""
+    kinds = ", ".join(f"{n:,} {kind or 'not known'}" for kind, n in found.measurements)
+    factor = f"CO₂e: location-based, average intensity. Source: {'; '.join(parts)}{more}."
+    return f"{factor} Runs by measurement: {kinds}."
+
+
+def over_time(chosen: str | None) -> None:
+    """Energy of everything per window."""
+    windows = context.windows("all", (None,), context.since(chosen))
+    if not windows:
+        st.caption("No window in this range. Choose a longer one, or wait for the next event.")
+        return
+    watermarks = [b.watermark for b in context.overview().progress if b.query == "training" and b.watermark]
+    widgets.chart(fleet.energy_over_time(windows, max(watermarks, default=None)), "energy-over-time")
+
+
+def recent() -> None:
+    """The runs that were active last."""
+    listed = context.runs(RunFilter(), RECENT)
+    if not listed.runs:
+        return
+    st.subheader("Latest runs", anchor=False)
+    columns = tables.run_columns(listed.runs)[:11]
+    widgets.run_table(columns, "latest", "The runs that were active last")
+    st.page_link(st.session_state[widgets.PAGES]["runs"], label="All runs", icon=":material/arrow_forward:")

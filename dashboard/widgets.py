@@ -1,0 +1,184 @@
+"""Pieces of which the pages are made: live parts, error and empty states, cards, charts with their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import context
+from dashboard.charts.base import Chart
+from dashboard.definitions import help_of
+from dashboard.store import StoreAway
+from dashboard.tables import Column, frame
+from dashboard.text import for_html, visible
+from schemas.errors import PipelineError, RetryableError
+
+LIVE_KEY = "live"
+PAGES = "pages"
+PLOT_CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    "displayModeBar": "hover",
+}
+STATUS_MARKS = {
+    "running": ("●", "#009E73"),
+    "stale": ("◌", "#B36B00"),
+    "completed": ("✓", "#0072B2"),
+    "failed": ("✕", "#C04A00"),
+    "stopped": ("■", "#6B6B6B"),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure. `definition` is its key in `definitions`."""
+
+    label: str
+    value: str
+    definition: str
+    trend: Sequence[float] | None = None
+
+
+def guarded(part: Callable[..., None]) -> Callable[..., None]:
+    """The part, or what went wrong and what to do about it."""
+
+    @wraps(part)
+    def shown(*args: Any, **kwargs: Any) -> None:
+        try:
+            part(*args, **kwargs)
+        except StoreAway as error:
+            st.error(
+                f"**The store is away.** {_sentence(error)}  \nThis page tries again by itself.", icon="🔌"
+            )
+        except RetryableError as error:
+            st.warning(_sentence(error), icon="⏳")
+        except PipelineError as error:
+            st.error(_sentence(error), icon="⚠️")
+
+    return shown
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def live(part: Callable[..., None]) -> Callable[..., None]:
+    """The part, drawn again every `dashboard.refresh_s` by itself, without the rest of the page."""
+    every = context.settings().dashboard.refresh_s if st.session_state.get(LIVE_KEY, True) else None
+    fragment: Callable[..., None] = st.fragment(guarded(part), run_every=every)
+    return fragment
+
+
+def await_store() -> None:
+    """In place of a page: says that the store is away, and draws the page once it is back."""
+
+    def retry() -> None:
+        context.store().ping()
+        st.rerun()
+
+    st.fragment(guarded(retry), run_every=max(2.0, context.settings().dashboard.refresh_s))()
+
+
+def title(text: str, subtitle: str) -> None:
+    """Heading of a page; fixed words only."""
+    st.title(text, anchor=False)
+    st.caption(subtitle)
+
+
+def note(text: str) -> None:
+    """A line of plain text, names included, in the look of a caption."""
+    st.html(f'<p class="js-note">{for_html(text)}</p>')
+
+
+def cards(items: Sequence[Card]) -> None:
+    """Figures side by side; they wrap on a narrow screen."""
+    with st.container(horizontal=True, gap="small"):
+        for item in items:
+            st.metric(
+                item.label,
+                item.value,
+                help=help_of(item.definition),
+                border=True,
+                chart_data=item.trend or None,
+                chart_type="area",
+            )
+
+
+def chart(item: Chart, key: str) -> None:
+    """A chart, its summary in words, and its numbers one click away."""
+    st.plotly_chart(item.figure, key=key, config=PLOT_CONFIG, alt=visible(item.summary))
+    note(item.summary)
+    with st.expander("Show data"):
+        table(item.table, key=f"{key}-data", alt="Data of the chart above")
+
+
+def table(columns: Mapping[str, Sequence[Any]], key: str, alt: str, **options: Any) -> Any:
+    """A read-only table; texts in it are shown as they are."""
+    frame = pd.DataFrame({name: list(values) for name, values in columns.items()})
+    return st.dataframe(frame, key=key, hide_index=True, alt=alt, placeholder="–", **options)
+
+
+def run_table(columns: Sequence[Column], key: str, alt: str, **options: Any) -> Any:
+    """A table whose columns have their definition one hover away."""
+    config: dict[str, Any] = {}
+    for column in columns:
+        known = None if column.definition is None else help_of(column.definition)
+        if column.url:
+            config[column.title] = st.column_config.LinkColumn(
+                " ", display_text="Open", width=60, pinned=True
+            )
+        elif known is not None:
+            config[column.title] = st.column_config.Column(help=known)
+    return st.dataframe(
+        frame(columns), key=key, hide_index=True, alt=alt, placeholder="–", column_config=config, **options
+    )
+
+
+def badge(status: str) -> str:
+    """HTML of a run's status: a mark and a word, never a colour alone."""
+    mark, colour = STATUS_MARKS.get(status, ("?", "#6B6B6B"))
+    style = f"color:{colour};border-color:{colour}"
+    return f'<span class="js-badge" style="{style}">{mark} {for_html(status)}</span>'
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values of one thing, as text."""
+    cells = "".join(f"<dt>{for_html(name)}</dt><dd>{for_html(value)}</dd>" for name, value in rows)
+    st.html(f'<dl class="js-facts">{cells}</dl>')
+
+
+def empty(what: str, hints: Sequence[str]) -> None:
+    """In place of data: what is not there, and what to do. Fixed words only (Markdown)."""
+    st.info(f"**{what}**\n\n" + "\n".join(f"- {hint}" for hint in hints), icon="🌱")
+
+
+NO_RUNS = (
+    "Start the whole pipeline with its demo: `./joule up`",
+    "Measure any command as a run: `./joule track -- python train.py`",
+    "Or in Python: `from joulestream import Tracker`, then `with Tracker(run_id=…) as run:`",
+)
+
+STYLE = """<style>
+.js-note{color:inherit;opacity:.72;font-size:.875rem;margin:0 0 .25rem 0;overflow-wrap:anywhere}
+.js-badge{border:1px solid;border-radius:1rem;padding:.05rem .6rem;font-size:.85rem;white-space:nowrap;
+font-weight:600}
+.js-name{font-size:1.9rem;font-weight:650;margin:0 .6rem 0 0;overflow-wrap:anywhere;line-height:1.25}
+.js-head{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem;margin:.2rem 0 .2rem 0}
+.js-facts{display:grid;grid-template-columns:minmax(9rem,max-content) 1fr;gap:.3rem 1rem;margin:0;
+font-size:.9rem}
+.js-facts dt{opacity:.65}
+.js-facts dd{margin:0;overflow-wrap:anywhere}
+[data-testid="stMetric"]{min-width:8.6rem;padding:.7rem .9rem}
+[data-testid="stMetricValue"]{font-size:1.4rem}
+[data-testid="stMainBlockContainer"]{padding:2.6rem 2.2rem 3rem 2.2rem;max-width:1500px}
+[data-testid="stMainBlockContainer"] h1{font-size:2rem;padding-bottom:0}
+[data-testid="stMainBlockContainer"] h3{font-size:1.2rem;padding-top:.9rem;padding-bottom:.1rem}
+[data-testid="stExpander"] summary{padding-top:.35rem;padding-bottom:.35rem;font-size:.875rem}
+@media(max-width:640px){[data-testid="stMainBlockContainer"]{padding:3rem 1rem 2rem 1rem}}
+</style>"""
