@@ -131,6 +131,7 @@ class Publisher:
         try:
             self._drain(self._spool)
             if adopt:
+                self._connected()  # no use in taking over what cannot be sent
                 self._adopt_at = time.monotonic() + ADOPT_EVERY_S
                 for spool in orphans(self._folder, self._max_mib):
                     self._adopt(spool)
@@ -148,8 +149,8 @@ class Publisher:
         try:
             waiting = len(spool)
             if waiting:
-                log.info("sending %d event(s) that an ended process left in %s", waiting, spool.path.name)
                 self._drain(spool)
+                log.info("sent %d event(s) that an ended process left in %s", waiting, spool.path.name)
         finally:
             spool.close()
 
