@@ -88,12 +88,12 @@ class Publisher:
         until_s = time.monotonic() + timeout_s
         self._wake.set()
         with self._empty:
-            while len(self._spool) and self._thread.is_alive():
+            while len(self._spool):
                 left_s = until_s - time.monotonic()
-                if left_s <= 0 or self._away:
+                if left_s <= 0 or self._away or not self._thread.is_alive():
                     return False
                 self._empty.wait(min(left_s, 0.2))
-        return self._thread.is_alive()
+        return True
 
     def close(self, timeout_s: float) -> bool:
         """Send what can be sent within the timeout, and end.

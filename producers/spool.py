@@ -68,6 +68,7 @@ class Spool:
             raise
         self._dropped = int(row[0])
         self._sending_up_to = 0
+        self._left: int | None = None  # what waited when it was closed
 
     @property
     def dropped(self) -> int:
@@ -110,13 +111,18 @@ class Spool:
 
     def __len__(self) -> int:
         with self._guard:
+            if self._left is not None:
+                return self._left
             return int(self._db.execute("SELECT count(*) FROM messages").fetchone()[0])
 
     def close(self) -> None:
         """Give the file up; delete it where nothing waits. Its drop count is kept beside it."""
         with self._guard:
-            empty = len(self) == 0
+            if self._left is not None:
+                return
+            self._left = len(self)
             self._db.close()
+            empty = self._left == 0
             if empty:
                 if self._dropped:
                     _note_drops(self.path.parent, self._dropped)
