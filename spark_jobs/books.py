@@ -76,19 +76,23 @@ class Books:
 
     def windows(self, collection: str, ids: Sequence[str]) -> Mapping[str, Parts]:
         """Parts of the windows with these ids; absent where there is no document yet."""
-        unknown = [i for i in ids if i not in self._windows]
-        for doc in find_by_ids(self._db[collection], unknown, {"parts": 1}):
-            self._windows.keep(doc["_id"], Parts.from_doc(doc.get("parts")))
         found = {i: self._windows[i] for i in ids if i in self._windows}
+        unknown = [i for i in ids if i not in found]
+        # Gathered apart from the cache, which may be smaller than a batch.
+        for doc in find_by_ids(self._db[collection], unknown, {"parts": 1}):
+            found[doc["_id"]] = Parts.from_doc(doc.get("parts"))
+            self._windows.keep(doc["_id"], found[doc["_id"]])
         return {i: parts for i, parts in found.items() if isinstance(parts, Parts)}
 
     def runs(self, ids: Sequence[str]) -> Mapping[str, RunPage]:
         """Pages of these runs; a fresh one where there is no document yet."""
-        unknown = [i for i in ids if i not in self._runs]
+        found = {i: self._runs[i] for i in ids if i in self._runs}
+        unknown = [i for i in ids if i not in found]
         fields = {"parts": 1, "facets": 1}
         for doc in find_by_ids(self._db[documents.RUN_SUMMARY], unknown, fields):
-            self._runs.keep(doc["_id"], run_page(doc))
-        pages = {i: self._runs.get(i, RunPage(i)) for i in ids}
+            found[doc["_id"]] = run_page(doc)
+            self._runs.keep(doc["_id"], found[doc["_id"]])
+        pages = {i: found.get(i, RunPage(i)) for i in ids}
         return {i: page for i, page in pages.items() if isinstance(page, RunPage)}
 
     def late(self, keys: Sequence[str]) -> Mapping[str, Amounts]:
@@ -154,4 +158,12 @@ def summed(amounts: Sequence[Amounts]) -> Amounts:
 
 def _fsum(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = sorted({name for entry in values for name in entry})
-    return {name: fsum(entry[name] for entry in values if name in entry) for name in names}
+    return {name: _rounded_once([entry[name] for entry in values if name in entry]) for name in names}
+
+
+def _rounded_once(values: Sequence[float]) -> float:
+    """The sum; infinite where finite values add up to more than a float can hold."""
+    try:
+        return fsum(values)
+    except (OverflowError, ValueError):
+        return sum(values)

@@ -15,7 +15,6 @@ from pyspark.sql import SparkSession
 from conf.settings import Settings
 from schemas import documents
 from schemas.identity import identity_ranges
-from schemas.times import to_ms
 from spark_jobs.books import Books
 from spark_jobs.cut import Cut, is_running, read_cut
 from spark_jobs.facets import Facets, RunFacets
@@ -96,8 +95,7 @@ def truths(source: Source, rows: Iterable[Mapping[str, Any]]) -> Iterator[Truth]
     for (dimension, name), of_key in groupby(rows, by_key):
         key = Key(dimension, name or None)
         summary = Truth(documents.RUN_SUMMARY, name)
-        for start, of_window in groupby(of_key, lambda row: row["window_start"]):
-            start_ms = to_ms(start.replace(tzinfo=timezone.utc))
+        for start_ms, of_window in groupby(of_key, lambda row: row["start_ms"]):
             truth = Truth(window_collection, document_id(key, start_ms))
             for row in of_window:
                 runs = {} if row["run_id"] is None else {row["run_id"]: row["attributed_kwh"]}

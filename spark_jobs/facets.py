@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from schemas.times import from_ms, to_ms
+from schemas.times import EARLIEST, from_ms, to_ms
 from schemas.units import MS_PER_S, w_from_kwh
 
 Facets: TypeAlias = dict[str, dict[str, Any]]
+EARLIEST_MS = to_ms(EARLIEST)
 
 # Field of an event -> name of the facet that keeps its latest value.
 _LAST: Mapping[str, str] = {
@@ -110,7 +111,8 @@ class RunFacets:
 
 def _started_ms(at: int, interval_s: float | None, doc: Mapping[str, Any]) -> int:
     """Start of what the event says: of its interval, or of the run that a summary reports."""
-    start = at - int(interval_s * MS_PER_S) if interval_s else at
+    # An interval may be any finite number; none of ours began before times are accepted.
+    start = at - int(min(interval_s * MS_PER_S, at - EARLIEST_MS)) if interval_s else at
     reported = doc.get("reported_totals", {}).get("started_at")
     return min(start, to_ms(reported)) if reported else start
 

@@ -12,14 +12,28 @@ from spark_jobs.deadletters import Message
 from spark_jobs.sources import Source, document_id, window_start_ms
 from spark_jobs.store import DUPLICATE_KEY, Db, Doc
 
+# What the key of a run's summary begins with among `late_events.keys`. No window's id does: a node's has one
+# `|`, and no dimension is called so.
+SUMMARY_KEY = "summary||"
+
+# Errors that blame the document (MongoDB error code table): bad, unparsable, of a wrong type, overflowing,
+# invalid BSON, field names with `$` or `.` or empty, refused by the validator, too large, id too long.
+_THE_DOCUMENT = frozenset({2, 9, 14, 15, 16, 22, 52, 56, 57, 121, 10334, 17280, 17419, 17420})
+
 
 def late_row(source: Source, identity: str, doc: Mapping[str, Any], window_ms: int) -> Doc:
     """What a late event adds to which documents: the row of `late_events`."""
     start_ms = window_start_ms(doc["timestamp"], window_ms)
     keys = [document_id(key, start_ms) for key in source.keys(doc)]
     if source.has_facets:
-        keys.append(f"summary|{doc[source.owner]}")
-    return {"_id": identity, "query": source.query, "keys": keys, **source.amounts(doc).to_doc()}
+        keys.append(SUMMARY_KEY + doc[source.owner])
+    # A run and a node may have the same name, and so may their events.
+    return {
+        "_id": f"{source.query}|{identity}",
+        "query": source.query,
+        "keys": keys,
+        **source.amounts(doc).to_doc(),
+    }
 
 
 def insert_new(db: Db, collection: str, rows: Sequence[Doc]) -> tuple[list[str], dict[str, str]]:
@@ -33,8 +47,9 @@ def insert_new(db: Db, collection: str, rows: Sequence[Doc]) -> tuple[list[str],
         db[collection].insert_many(rows, ordered=False)
     except BulkWriteError as error:
         failed = error.details.get("writeErrors", [])
-        if error.details.get("writeConcernErrors"):
-            raise
+        blamed = {e["code"] for e in failed} - {DUPLICATE_KEY}
+        if error.details.get("writeConcernErrors") or not blamed <= _THE_DOCUMENT:
+            raise  # the server's trouble is not the document's fault
         present = [rows[e["index"]]["_id"] for e in failed if e["code"] == DUPLICATE_KEY]
         refused = {
             rows[e["index"]]["_id"]: str(e["errmsg"])[:500] for e in failed if e["code"] != DUPLICATE_KEY

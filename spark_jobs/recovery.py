@@ -110,6 +110,6 @@ def _adopt(
 def _flag(db: Db, source: Source, rows: list[dict[str, Any]]) -> None:
     if rows:
         db[source.ledger].update_many(
-            {"_id": {"$in": [row["_id"] for row in rows]}}, {"$set": {"late": True}}
+            {"_id": {"$in": [row["_id"].partition("|")[2] for row in rows]}}, {"$set": {"late": True}}
         )
         insert_new(db, documents.LATE, rows)

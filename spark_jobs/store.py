@@ -15,6 +15,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     CollectionInvalid,
     ConnectionFailure,
     NetworkTimeout,
@@ -87,6 +88,9 @@ def is_away(error: PyMongoError) -> bool:
     """Whether the store is away for now, so that the same call may succeed later."""
     if isinstance(error, (AutoReconnect, ConnectionFailure, NetworkTimeout, WTimeoutError)):
         return True
+    if isinstance(error, BulkWriteError):
+        codes = {entry["code"] for entry in error.details.get("writeErrors", [])}
+        return bool(error.details.get("writeConcernErrors") or codes & _PASSING)
     return isinstance(error, OperationFailure) and error.code in _PASSING
 
 

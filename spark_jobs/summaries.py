@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from schemas import documents
@@ -34,8 +35,12 @@ def _measurement(sums: Mapping[str, float]) -> str | None:
 
 
 def _known(fields: Mapping[str, Any]) -> Doc:
-    """Without what is not known."""
-    return {name: value for name, value in fields.items() if value is not None}
+    """Without what is not known: also a sum that is more than a float can hold."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and (not isinstance(value, float) or isfinite(value))
+    }
 
 
 def _training_fields(sums: Mapping[str, float]) -> Doc:

@@ -57,5 +57,5 @@ def windows(rows: DataFrame, source: Source, window_s: int, *more: str) -> DataF
     keys = ("dimension", "key", "run_id", *more)
     grouped = rows.groupBy(F.window("event_time", f"{window_s} seconds"), *keys)
     return grouped.agg(*(F.sum(name).alias(name) for name in source.sums)).select(
-        F.col("window.start").alias("window_start"), *keys, *source.sums
+        F.unix_millis("window.start").alias("start_ms"), *keys, *source.sums
     )

@@ -73,7 +73,7 @@ def id_ranges() -> list[tuple[str, str]]:
 
 
 def true_windows(spark: SparkSession, source: Source, address: Address, cut: Cut, window_s: int) -> DataFrame:
-    """One row per window, key and part: `window_start, dimension, key, run_id, part` and the sums."""
+    """One row per window, key and part: `start_ms, dimension, key, run_id, part` and the sums."""
     ranges = spark.createDataFrame(id_ranges(), "low string, high string").repartition(len(id_ranges()))
     reader = LedgerReader(source.query, address, cut, window_s * 1000)
     rows = ranges.mapInArrow(reader, output_schema(source, "part string"))
@@ -83,5 +83,5 @@ def true_windows(spark: SparkSession, source: Source, address: Address, cut: Cut
 
 def ordered(frame: DataFrame) -> Iterator[Row]:
     """The rows, all of a document side by side, without holding them all."""
-    order = [F.col(name) for name in ("dimension", "key", "window_start", "part", "run_id")]
+    order = [F.col(name) for name in ("dimension", "key", "start_ms", "part", "run_id")]
     yield from frame.orderBy(*order).toLocalIterator()

@@ -18,12 +18,12 @@ from pyspark.sql import DataFrame
 
 from schemas import documents
 from schemas.errors import PipelineError
-from schemas.times import to_ms
 from spark_jobs import accounts, receipts
 from spark_jobs.books import Books, RunPage, WindowPage
 from spark_jobs.facets import merge
 from spark_jobs.generation import Generation
 from spark_jobs.holds import wait_while_held
+from spark_jobs.ledger import SUMMARY_KEY
 from spark_jobs.parts import Amounts, Moment
 from spark_jobs.progress import batch_doc
 from spark_jobs.receipts import Receipts
@@ -44,7 +44,7 @@ class Touched:
     @property
     def windows(self) -> list[str]:
         """Ids of all windows that the batch changes."""
-        late = [key for key in self.late if not key.startswith("summary|")]
+        late = [key for key in self.late if not key.startswith(SUMMARY_KEY)]
         return sorted({*self.live, *late})
 
 
@@ -53,7 +53,7 @@ def touched_by(source: Source, rows: Sequence[Mapping[str, Any]], late_keys: Seq
     touched = Touched(late=tuple(late_keys))
     for row in rows:
         key = Key(row["dimension"], row["key"] or None)
-        start_ms = to_ms(row["window_start"].replace(tzinfo=timezone.utc))
+        start_ms = row["start_ms"]
         i = document_id(key, start_ms)
         if row["run_id"] is None:
             amounts = amounts_of_row(row, source.sums)
@@ -123,7 +123,7 @@ class BatchWriter:
         collection = documents.NODE_WINDOWS if self.source.query == "node" else documents.WINDOWS
         ids = touched.windows
         stored = self.books.windows(collection, ids)
-        late = self.books.late([key for key in touched.late if not key.startswith("summary|")])
+        late = self.books.late([key for key in touched.late if not key.startswith(SUMMARY_KEY)])
         settled = self.generation.done_by_generation()
         pages: dict[str, WindowPage] = {}
         for i in ids:
@@ -142,8 +142,8 @@ class BatchWriter:
         for key, start_ms, amounts in touched.live.values():
             if key.dimension == "run" and key.key is not None:
                 windows.setdefault(key.key, {})[start_ms] = amounts
-        late_keys = [key for key in touched.late if key.startswith("summary|")]
-        late = {key.partition("|")[2]: amounts for key, amounts in self.books.late(late_keys).items()}
+        late_keys = [key for key in touched.late if key.startswith(SUMMARY_KEY)]
+        late = {key.removeprefix(SUMMARY_KEY): amounts for key, amounts in self.books.late(late_keys).items()}
         runs = sorted({*windows, *late, *done.facets})
         pages = self.books.runs(runs)
         settled = self.generation.done_by_generation()
