@@ -78,14 +78,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def joule(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    """What each training run, user, model and node costs in energy and CO2e: live, exactly, ahead of time."""
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         sys.stdout.write(f"joule {__version__}\n")
         raise typer.Exit
+
+
+@app.callback()
+def joule(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_version
+    ),
+) -> None:
+    """What each training run, user, model and node costs in energy and CO2e: live, exactly, ahead of time."""
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ import psutil
 from joulestream.local.watchdog import Watchdog
 from schemas.errors import PipelineError
 
+# A service is started here, so that no `conf.py` of the caller's folder stands before the project's `conf`.
+ROOT = Path(__file__).resolve().parents[2]
 ROTATE_BYTES = 8 * 2**20
 POLL_S = 0.2
 
@@ -34,7 +36,7 @@ class Service:
     log: Path
     ready: Callable[[], str | None]
     env: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
+    cwd: Path = ROOT
     port: int | None = None
     prepare: Callable[[], None] = lambda: None
     ready_timeout_s: float = 90.0

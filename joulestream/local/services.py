@@ -19,10 +19,9 @@ from pymongo.errors import PyMongoError
 from conf.settings import Settings
 from joulestream.local.java import Java
 from joulestream.local.ports import HOST
-from joulestream.local.process import Service, python
+from joulestream.local.process import ROOT, Service, python
 from schemas import documents, topics
 
-ROOT = Path(__file__).resolve().parents[2]
 QUERIES = ("training", "node")
 HEALTH_PATH = "/_stcore/health"
 
@@ -89,7 +88,6 @@ def dashboard_service(settings: Settings, log: Path) -> Service:
         command=python("streamlit", "run", str(ROOT / "dashboard" / "app.py"), *arguments),
         log=log,
         env={**settings.environment(), "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false"},
-        cwd=ROOT,
         port=port,
         ready=lambda: page_away(f"http://{HOST}:{port}{HEALTH_PATH}"),
         ready_timeout_s=60,

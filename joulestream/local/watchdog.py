@@ -11,9 +11,11 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "joulestream.local.watchdog"]
 
 
@@ -25,7 +27,7 @@ class Watchdog:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(COMMAND, stdin=subprocess.PIPE, start_new_session=True)
+        return subprocess.Popen(COMMAND, stdin=subprocess.PIPE, start_new_session=True, cwd=ROOT)
 
     @property
     def pid(self) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from joulestream.local.browser import HOW, browser_paths
+from joulestream.local.process import python
 from joulestream.output import ERROR, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,28 +37,27 @@ def command(
             say(f"no browser with its driver: the browser tests are left out; {HOW}")
     if failed:
         say(f"failed so far: {', '.join(failed)}; the tests run all the same")
-    code = _python("pytest", *(FAST if fast else ()), *ctx.args)
+    code = _exit_code(python("pytest", *(FAST if fast else ()), *ctx.args))
     if code == 0 and failed:
         raise typer.Exit(ERROR)
     raise typer.Exit(code)
 
 
 def _checks() -> list[tuple[str, list[str]]]:
-    checks = [("ruff", ["ruff", "check", "."]), ("mypy", ["mypy"])]
+    checks = [("ruff", python("ruff", "check", ".")), ("mypy", python("mypy"))]
     if sys.version_info >= (3, 11):  # import-linter's own limit
-        checks.append(("import rules", ["importlinter.cli", "lint"]))
+        checks.append(("import rules", [str(Path(sys.executable).parent / "lint-imports")]))
     return checks
 
 
 def _run(name: str, check: Sequence[str]) -> bool:
     say(f"-- {name}")
-    return _python(*check) == 0
+    return _exit_code(check) == 0
 
 
-def _python(module: str, *arguments: str) -> int:
+def _exit_code(command: Sequence[str]) -> int:
     sys.stdout.flush()
-    code: int = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False).returncode
-    return code
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def _prepare() -> None:

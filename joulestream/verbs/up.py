@@ -15,7 +15,7 @@ import typer
 
 from joulestream.local.lock import Held, held
 from joulestream.local.plan import Plan, Wishes, data_folder, given_servers, make_plan
-from joulestream.local.process import last_words, python
+from joulestream.local.process import ROOT, last_words, python
 from joulestream.local.state import StackState, read_state
 from joulestream.output import DataDir, KafkaBootstrap, MongoUri, say
 from schemas.errors import PipelineError
@@ -45,6 +45,8 @@ def command(
     Stays in the foreground; Ctrl-C ends it in order and loses nothing. A second start goes on where the
     last one ended. If it runs already, prints where, and ends with exit code 0.
     """
+    if os.environ.get("JOULE_CONFIG"):  # the services start in another folder
+        os.environ["JOULE_CONFIG"] = os.path.abspath(os.environ["JOULE_CONFIG"])
     folder = data_folder(data_dir)
     wishes = Wishes(folder, not no_demo, not headless, port_base, kafka_bootstrap, mongodb_uri)
     try:
@@ -148,6 +150,7 @@ def _detach(wishes: Wishes) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            cwd=ROOT,
         )
     deadline = time.monotonic() + DETACH_TIMEOUT_S
     with log.open(errors="replace") as tail:
