@@ -21,6 +21,8 @@ from schemas.fields import Field, Kind, fields_of
 log = logging.getLogger(__name__)
 
 PROGRESS = ("epoch", "total_epochs", "step", "total_steps", "loss", "accuracy")
+# What float(), int() and str() of a user's object raise: a tensor of many elements, a number without end.
+UNUSABLE = (TypeError, ValueError, ArithmeticError, RuntimeError)
 MAX_EXTRA_BYTES = 3_500  # the contract's limit is 4 KiB
 MAX_OBJECT_BYTES = 64 * 1024
 _FIELDS: dict[str, Field] = {field.name: field for field in fields_of(TrainingEvent)}
@@ -45,7 +47,7 @@ class Cleaner:
             return coerced if _FIELDS[name].spec.kind is Kind.OBJECT else checked  # keys stay as they are
         except ContractError as error:
             self.warn(name, f"{error.message}; left out")
-        except (TypeError, ValueError, RecursionError) as error:
+        except UNUSABLE as error:
             self.warn(name, f"{name} {type(value).__name__} cannot be sent ({error}); left out")
         return None
 
@@ -132,7 +134,7 @@ def _plain(value: Any) -> bool | int | float | str | None:
         return value if -(2**63) <= value < 2**63 else None
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except UNUSABLE:
         return None
     return number if math.isfinite(number) else None
 

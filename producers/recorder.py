@@ -6,7 +6,6 @@ too).
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -14,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from producers.attribution import Charge
 from producers.events import EventBuilder
+from producers.exits import Shield
 from producers.ports import Clock, EventSink, Instant, instant
-from producers.run_meter import Interval, RunMeter
-from producers.timeline import Timeline
+from producers.run_meter import Interval, RunMeter, State
+from producers.timeline import Portion, Timeline
 from schemas.topics import TRAINING_EVENTS
-
-log = logging.getLogger(__name__)
 
 MIN_GAP_S = 0.1
 MAX_COST = 0.01  # looks may cost this share of one core at most
@@ -47,14 +46,15 @@ class Recorder:
         clock: Clock,
         interval_s: float,
         sample_s: float,
+        shield: Shield,
     ) -> None:
+        self._shield = shield
         self._meter, self._builder, self._sink, self._clock = meter, builder, sink, clock
         self._interval_s, self._sample_s = interval_s, min(sample_s, interval_s)
         self._marks: queue.SimpleQueue[Mark] = queue.SimpleQueue()
         self._timeline = Timeline()
         self._look_cost_s = 0.0
         self._last_look_s = self._last_event_s = 0.0
-        self._told = False
         self._thread = threading.Thread(target=self._run, name="joulestream-recorder", daemon=True)
 
     def start(self) -> None:
@@ -126,7 +126,9 @@ class Recorder:
 
     def _look(self, at: Instant) -> Interval:
         began_s = time.thread_time()
-        interval = self._meter.look(at)
+        interval = Interval(self._last_look_s, at.monotonic_s, Charge(), (), State())
+        with self._shield:
+            interval = self._meter.look(at)
         self._look_cost_s = time.thread_time() - began_s
         self._last_look_s = at.monotonic_s
         return interval
@@ -134,6 +136,10 @@ class Recorder:
     def _emit(self, mark: Mark, interval: Interval) -> None:
         portion = self._timeline.take()
         self._last_event_s = mark.at.monotonic_s
+        with self._shield:
+            self._send_event(mark, interval, portion)
+
+    def _send_event(self, mark: Mark, interval: Interval, portion: Portion) -> None:
         if mark.status is None:
             value = self._builder.metric(mark.at, portion, interval.state, mark.progress, mark.extra)
         else:

@@ -11,6 +11,7 @@ from conf.links import dashboard_url, run_url
 from conf.settings import Settings
 from producers.clean import Cleaner
 from producers.events import EventBuilder
+from producers.exits import Shield
 from producers.identity import new_producer_id
 from producers.machine import Machine
 from producers.meters.nvml import own_visible_gpus
@@ -68,6 +69,7 @@ def open_session(
     clock: Clock,
     at: Instant,
     cleaner: Cleaner,
+    shield: Shield,
 ) -> Session:
     """Everything of a run, ready to start. Raises PipelineError or OSError where it cannot be had."""
     given = {"node_id": settings.node.node_id, **{k: v for k, v in fields.items() if v is not None}}
@@ -89,7 +91,8 @@ def open_session(
     builder = EventBuilder(run_id, producer_id, static, opening, intensity(static.get("region_iso")))
     interval_s = options.interval_s or settings.tracker.interval_s
     sample_s = options.sample_s or settings.tracker.sample_s
-    recorder = Recorder(RunMeter(machine, registry, entry), builder, sink, clock, interval_s, sample_s)
+    meter = RunMeter(machine, registry, entry)
+    recorder = Recorder(meter, builder, sink, clock, interval_s, sample_s, shield)
     link = run_url(dashboard_url(settings), run_id)
     return Session(run_id, producer_id, link, recorder, builder, sink, options.sink is None, registry)
 

@@ -105,7 +105,14 @@ class Tracker:
             at = instant(self._clock)
             self._pid = os.getpid()
             session = open_session(
-                self.run_id, self._fields, producer_settings(), options, self._clock, at, self._cleaner
+                self.run_id,
+                self._fields,
+                producer_settings(),
+                options,
+                self._clock,
+                at,
+                self._cleaner,
+                self._shield,
             )
             session.recorder.start()
             self._session, self._hooks = session, hooks
