@@ -51,7 +51,7 @@ def when(text: str, now: datetime, option: str) -> datetime:
     stripped = text.strip()
     if stripped == "now":
         return now
-    if stripped[:-1].isdigit() and stripped[-1] in _SPANS:
+    if stripped[:-1].isdecimal() and stripped[-1] in _SPANS:
         try:
             return now - timedelta(seconds=int(stripped[:-1]) * _SPANS[stripped[-1]])
         except OverflowError:

@@ -261,14 +261,17 @@ def _summary(plan: FleetPlan, node: NodePlan, process: _Process, at_ms: int) -> 
         "total_duration_s": (at_ms - started_ms) / MS_PER_S,
         "status": run.status,
     }
-    names: dict[str, Any] = {"user_id": run.user_id, "model_name": run.model.name if run.named else None}
+    names: dict[str, Any] = {
+        "user_id": run.user_id,
+        "model_name": run.model.name if run.named else None,
+        "region_iso": run.region_text,
+    }
     wire |= {name: value for name, value in names.items() if value is not None}
     event = TrainingEvent(
         run_id=run.run_id,
         timestamp=from_ms(at_ms),
         event_type="run_finished",
         status=run.status,
-        region_iso=run.region_text,
         **names,
     )
     return Message(

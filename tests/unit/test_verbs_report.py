@@ -1,0 +1,135 @@
+"""Reports: whole windows, sums over sums, a total that is the sum, nothing unknown shown as zero."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.store import Run
+from joulestream.reports import render
+from joulestream.reports.compare import comparison
+from joulestream.reports.reading import when
+from joulestream.reports.report import Line, Range, Report, total_of
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+TIMES = st.integers(-(10**11), 10**11).map(lambda ms: NOW + timedelta(milliseconds=ms))
+
+
+def line(key, kwh=None, covered_s=None, power_kwh=0.0, runs=(), counted=1):
+    sums = {"energy_kwh": kwh, "covered_s": covered_s}
+    known = {name: value for name, value in sums.items() if value is not None}
+    return Line(key, known, power_kwh, counted, runs, ("table",))
+
+
+def report_of(*lines, by="user"):
+    return Report(by, Range(None, None, 60), None, None, lines, total_of(lines))
+
+
+@given(TIMES, st.sampled_from([1, 60, 300, 3600, 86_400]))
+def test_range_is_the_smallest_of_whole_windows_around_what_was_asked(at, window_s):
+    found = Range.around(at, at, window_s)
+    width = timedelta(seconds=window_s)
+    assert found.start <= at <= found.end
+    assert at - found.start < width
+    assert found.end - at < width
+    assert int(found.start.timestamp()) % window_s == 0
+    assert int(found.end.timestamp()) % window_s == 0
+
+
+def test_no_bounds_is_no_condition():
+    assert Range.around(None, None, 60).query == {}
+
+
+def test_mean_power_is_energy_over_covered_time_and_not_a_mean_of_means():
+    lines = [line("a", 1.0, 3600.0, 1.0), line("b", 1.0, 36_000.0, 1.0)]
+    assert [entry.mean_power_w for entry in lines] == pytest.approx([1000.0, 100.0])
+    assert total_of(lines).mean_power_w == pytest.approx(2000.0 / 11)
+
+
+def test_energy_of_unknown_duration_has_no_part_in_the_mean_power():
+    assert line("a", 5.0, 3600.0, 1.0).mean_power_w == pytest.approx(1000.0)
+    assert line("a", 5.0).mean_power_w is None
+
+
+def test_total_counts_a_run_of_two_lines_once():
+    total = total_of([line("a", 1.0, runs=("r1", "r2")), line("b", 2.0, runs=("r2",))])
+    assert total.runs == ("r1", "r2")
+    assert total.sums["energy_kwh"] == 3.0
+
+
+def test_what_nobody_knows_is_not_zero():
+    document = render.document(report_of(line("a"), line("b")))
+    assert document["total"]["energy_kwh"] is None
+    assert document["rows"][0]["mean_power_w"] is None
+
+
+def test_unknown_key_is_null_in_json_and_named_in_tables():
+    report = report_of(line(None, 1.0))
+    assert render.document(report)["rows"][0]["key"] is None
+    assert render.table_rows(report)[0]["user"] == "(not known)"
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
+def test_last_table_row_is_the_sum_of_the_others(values):
+    rows = render.table_rows(report_of(*(line(str(i), v) for i, v in enumerate(values))))
+    assert rows[-1]["user"] == "total"
+    assert rows[-1]["kWh"] == pytest.approx(sum(row["kWh"] for row in rows[:-1]), rel=1e-9)
+
+
+def test_csv_keeps_formulas_from_spreadsheets_and_marks_the_total():
+    text = render.csv_text(report_of(line('=HYPERLINK("x")', 1.0), line(None, 2.0)))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert rows[0]["user"] == '\'=HYPERLINK("x")'
+    assert rows[1]["user"] == ""
+    assert [row["line"] for row in rows] == ["key", "key", "total"]
+    assert float(rows[2]["energy_kwh"]) == 3.0
+
+
+def test_an_empty_report_says_that_there_are_no_windows():
+    report = report_of()
+    assert render.table_rows(report) == []
+    assert "no windows" in render.heading(report)
+    assert render.document(report)["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=timezone.utc)),
+        ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=timezone.utc)),
+        ("now", NOW),
+        ("90m", NOW - timedelta(minutes=90)),
+        ("7d", NOW - timedelta(days=7)),
+    ],
+)
+def test_times_that_people_type(text, expected):
+    assert when(text, NOW, "--from") == expected
+
+
+@pytest.mark.parametrize("text", ["soon", "", "2026-13-01", "99999999999999999d", "7y", "²d"])
+def test_what_is_no_time_is_refused_with_an_example(text):
+    with pytest.raises(typer.BadParameter, match=r"2026-01-31|give less"):
+        when(text, NOW, "--from")
+
+
+def test_comparison_shows_differences_with_ratios_to_the_first_run():
+    base = Run(run_id="a", energy_kwh=2.0, model_name="m", hyperparameters=(("lr", "0.1"),))
+    other = Run(run_id="b", energy_kwh=3.0, model_name="m", hyperparameters=(("lr", "0.2"),))
+    rows = {row["field"]: row for row in comparison([base, other], only_differences=True)}
+    assert rows["energy_kwh"]["ratios"] == [1.0, 1.5]
+    assert rows["hyperparameters.lr"]["values"] == ["0.1", "0.2"]
+    assert "model_name" not in rows
+    assert "model_name" in {row["field"] for row in comparison([base, other], only_differences=False)}
+
+
+def test_no_ratio_to_what_is_zero_or_not_known():
+    base, other = Run(run_id="a", energy_kwh=0.0), Run(run_id="b", energy_kwh=3.0, emissions_kg=1.0)
+    rows = {row["field"]: row for row in comparison([base, other], only_differences=True)}
+    assert rows["energy_kwh"]["ratios"] == [None, None]
+    assert rows["emissions_kg"]["ratios"] == [None, None]
