@@ -78,7 +78,7 @@ def test_rapl_zone_that_becomes_unreadable_is_a_gap_of_its_device_only(sysfs: di
 
 def test_rapl_that_is_not_readable_says_so_and_how_to_change_it(sysfs: dict[str, Path]) -> None:
     sysfs["intel-rapl:0"].unlink()
-    with pytest.raises(MeterUnavailable, match="not readable.*intel-rapl:0") as caught:
+    with pytest.raises(MeterUnavailable, match=r"not readable.*intel-rapl:0") as caught:
         RaplMeter(sysfs["root"])
     assert "chmod" in caught.value.remedy
 

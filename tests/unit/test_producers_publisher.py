@@ -259,7 +259,7 @@ def test_nothing_sent_is_retryable() -> None:
 
 
 def test_broker_that_is_not_there_is_retryable_and_says_where() -> None:
-    with pytest.raises(RetryableError, match="127.0.0.1:1;"):
+    with pytest.raises(RetryableError, match=r"127\.0\.0\.1:1;"):
         KafkaLink("127.0.0.1:1", "c")
 
 

@@ -99,7 +99,10 @@ def test_one_owner_at_a_time_within_and_across_processes(tmp_path: Path) -> None
     spool.append("t", "k", b"v")
     with pytest.raises(BlockingIOError, match="this process"):
         Spool(path_of(tmp_path), MAX_MIB)
-    code = f"from producers.spool import orphans; from pathlib import Path; print(len(list(orphans(Path({str(tmp_path)!r}), 1))))"
+    code = (
+        "from producers.spool import orphans; from pathlib import Path\n"
+        f"print(len(list(orphans(Path({str(tmp_path)!r}), 1))))"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == "0"
     spool.close()

@@ -1,0 +1,83 @@
+"""The whole way on a real broker: an outage and a kill cost nothing, and every identity arrives once, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from conf.settings import Kafka
+from joulestream.local.topics import ensure_topics
+from producers.publisher import kafka_publisher
+from schemas.topics import TRAINING_EVENTS
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = """
+import os, signal, sys, time
+from producers.tracker import Tracker
+with Tracker(sys.argv[1], meters='simulated', interval_s=0.5) as run:
+    for epoch in range(5):
+        time.sleep(0.12)
+        run.log(epoch=epoch)
+    if sys.argv[2] == 'kill':
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+NOWHERE = "127.0.0.1:1"
+
+
+def train(name: str, end: str, bootstrap: str, folder: Path) -> int:
+    env = {**os.environ, "JOULE_DATA_DIR": str(folder), "JOULE_KAFKA_BOOTSTRAP": bootstrap}
+    command = [sys.executable, "-c", TRAIN, name, end]
+    return subprocess.run(command, cwd=ROOT, env=env, check=False, timeout=60).returncode
+
+
+def received(bootstrap: str, runs: set[str]) -> dict[str, list[dict[str, Any]]]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        parts = [TopicPartition(TRAINING_EVENTS, p) for p in consumer.partitions_for_topic(TRAINING_EVENTS)]
+        consumer.assign(parts)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(parts)
+        events: dict[str, list[dict[str, Any]]] = {run: [] for run in runs}
+        while any(consumer.position(part) < ends[part] for part in parts):
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    event = json.loads(record.value)
+                    if event.get("run_id") in runs:
+                        assert record.key == event["run_id"].encode()
+                        events[event["run_id"]].append(event)
+        return events
+    finally:
+        consumer.close()
+
+
+def test_outage_and_kill_lose_nothing_and_repeat_nothing(kafka_bootstrap: str, tmp_path: Path) -> None:
+    ensure_topics(Kafka(bootstrap=kafka_bootstrap))
+    runs = {name: f"{name}-{os.getpid()}" for name in ("live", "away", "killed")}
+    assert train(runs["live"], "end", kafka_bootstrap, tmp_path) == 0
+    assert train(runs["away"], "end", NOWHERE, tmp_path) == 0
+    assert train(runs["killed"], "kill", NOWHERE, tmp_path) == -signal.SIGKILL
+    adopter = kafka_publisher(kafka_bootstrap, tmp_path / "spool", "adopter", 1.0)
+    adopter.send(TRAINING_EVENTS, "other", b"{}")
+    assert adopter.flush(30.0)
+    while list((tmp_path / "spool").glob("*.db")) != [tmp_path / "spool" / "adopter.spool.db"]:
+        assert not adopter.away
+        adopter._empty.acquire()
+        adopter._empty.wait(0.1)
+        adopter._empty.release()
+    assert adopter.close(10.0)
+    events = received(kafka_bootstrap, set(runs.values()))
+    for name, run in runs.items():
+        sequences = [event["sequence"] for event in events[run]]
+        assert sequences == list(range(len(sequences))), name
+        logged = [event["epoch"] for event in events[run] if "epoch" in event]
+        assert logged == [0, 1, 2, 3, 4], name
+    assert events[runs["live"]][-1]["status"] == events[runs["away"]][-1]["status"] == "completed"
+    assert events[runs["killed"]][-1]["event_type"] == "metric"
