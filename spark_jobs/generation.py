@@ -13,6 +13,8 @@ from typing import Any
 
 from schemas import documents
 from schemas.errors import PipelineError
+from spark_jobs import accounts, receipts
+from spark_jobs.lease import LeaseLostError
 from spark_jobs.parts import Moment
 from spark_jobs.store import Db, Doc
 
@@ -48,6 +50,7 @@ class Generation:
     done: int = -1
     first_batch: int = 0
     settled: dict[int, int] = field(default_factory=dict)
+    epoch: int = 0
 
     @property
     def id(self) -> str:
@@ -83,6 +86,10 @@ class Generation:
         """From here to `settle`, documents may hold more than is settled."""
         self._set({"writing": batch})
 
+    def end_writing(self, batch: int) -> None:
+        """All documents of the batch are written: from here on it is finished, never undone."""
+        self._set({"written": batch})
+
     def settle(self, batch: int, max_event_ms: int | None) -> None:
         """The batch is wholly in documents and accounts; raise the watermark for the next one."""
         next_ms = self.watermark_ms
@@ -93,7 +100,11 @@ class Generation:
         self.done, self.watermark_ms = batch, next_ms
 
     def _set(self, values: Mapping[str, Any]) -> None:
-        self.db[documents.GENERATIONS].update_one({"_id": self.id}, {"$set": dict(values)})
+        """Set fields. Raises LeaseLostError where a later holder of the lease has been."""
+        ours = {"_id": self.id, "writer": {"$not": {"$gt": self.epoch}}}
+        changed = self.db[documents.GENERATIONS].update_one(ours, {"$set": {**values, "writer": self.epoch}})
+        if not changed.matched_count:
+            raise LeaseLostError(f"another process took over query {self.query}; this one stops")
 
 
 class CheckpointMismatchError(PipelineError):
@@ -109,9 +120,11 @@ class CheckpointMismatchError(PipelineError):
 def open_generation(
     db: Db,
     query: str,
+    topic: str,
     settings: WindowSettings,
     checkpoint_exists: Callable[[int], bool],
     begin: Callable[[], Mapping[int, int]],
+    epoch: int = 0,
     force_new: bool = False,
 ) -> Generation:
     """Continue the newest generation where its checkpoint and settings still stand, else begin a new one.
@@ -119,40 +132,68 @@ def open_generation(
     `begin` says where a new generation starts, by partition (it also settles what Kafka has lost).
     Raises PipelineError where windows of another length are stored: their ids would overlap.
     """
-    docs = sorted(db[documents.GENERATIONS].find({"query": query}), key=lambda doc: int(doc["number"]))
-    settled = {doc["number"]: doc["done"] for doc in docs}
-    newest = docs[-1] if docs else None
+    newest, settled = _newest(db, query)
+    if newest is not None:
+        _finish(db, newest, settings, epoch)
+        newest, settled = _newest(db, query)
     if newest is not None:
         _refuse_other_windows(query, newest, settings)
         same = newest["settings"]["watermark_s"] == settings.watermark_s
         if same and not force_new and checkpoint_exists(newest["number"]):
-            return _read(db, newest, settings, settled)
+            return _read(db, newest, settings, settled, epoch)
     number = newest["number"] + 1 if newest else 0
     doc: Doc = {
         "_id": f"{query}|{number}",
         "schema_version": documents.DOCUMENT_VERSION,
         "query": query,
+        "topic": topic,
         "number": number,
         "start": {str(p): offset for p, offset in begin().items()},
         "settings": {"window_s": settings.window_s, "watermark_s": settings.watermark_s},
         "watermark_ms": newest["watermark_ms"] if newest else None,
         "done": -1,
         "writing": -1,
+        "written": -1,
+        "writer": epoch,
         # Progress documents number their batches on over all generations.
         "first_batch": newest["first_batch"] + newest["done"] + 2 if newest else 0,
     }
     db[documents.GENERATIONS].insert_one(doc)
-    return _read(db, doc, settings, settled)
+    return _read(db, doc, settings, settled, epoch)
+
+
+def _newest(db: Db, query: str) -> tuple[Doc | None, dict[int, int]]:
+    """The newest generation's document, and the last settled batch of each."""
+    docs = sorted(db[documents.GENERATIONS].find({"query": query}), key=lambda doc: int(doc["number"]))
+    return (docs[-1] if docs else None), {doc["number"]: doc["done"] for doc in docs}
+
+
+def _finish(db: Db, newest: Doc, settings: WindowSettings, epoch: int) -> None:
+    """Settle a batch whose documents were all written when its process ended: post what its receipts say.
+
+    Some of its accounts may have moved already. A new generation would start at those fences and at the old
+    ones of the others, so the batch must be settled as a whole before.
+    """
+    batch = newest["written"]
+    if batch <= newest["done"]:
+        return
+    generation = _read(db, newest, settings, {}, epoch)
+    generation.watermark_ms = newest["current"]["watermark_ms"]
+    done = receipts.read(db, receipts.prefix_of(generation.query, generation.number, batch))
+    for head in done.heads:
+        accounts.post(db, generation.query, newest["topic"], head)
+    generation.settle(batch, done.max_event_ms)
 
 
 def newest_generation(db: Db, query: str, settings: WindowSettings) -> Generation | None:
     """The newest generation as it stands, to repair with while no stream runs; None before the first start."""
-    docs = sorted(db[documents.GENERATIONS].find({"query": query}), key=lambda doc: int(doc["number"]))
-    settled = {doc["number"]: doc["done"] for doc in docs}
-    return _read(db, docs[-1], settings, settled) if docs else None
+    newest, settled = _newest(db, query)
+    return None if newest is None else _read(db, newest, settings, settled, 0)
 
 
-def _read(db: Db, doc: Mapping[str, Any], settings: WindowSettings, settled: dict[int, int]) -> Generation:
+def _read(
+    db: Db, doc: Mapping[str, Any], settings: WindowSettings, settled: dict[int, int], epoch: int
+) -> Generation:
     start = {int(p): offset for p, offset in doc["start"].items()}
     return Generation(
         db,
@@ -164,6 +205,7 @@ def _read(db: Db, doc: Mapping[str, Any], settings: WindowSettings, settled: dic
         doc["done"],
         doc["first_batch"],
         settled,
+        epoch,
     )
 
 

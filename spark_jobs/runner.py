@@ -85,9 +85,11 @@ class Runner:
         return open_generation(
             self.db,
             self.source.query,
+            self.source.topic,
             WindowSettings(stream.window_s, stream.watermark_s),
             lambda number: io.path_exists(self.spark, self._checkpoint(number)),
             self._start_offsets,
+            self.lease.epoch,
             force_new,
         )
 

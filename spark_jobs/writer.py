@@ -102,6 +102,7 @@ class BatchWriter:
             self.patience(lambda: wait_while_held(self.db, self.source.query, self.stop))
             self.patience(lambda: self.generation.begin_writing(batch))
             self.patience(lambda: self._write(touched, done, batch))
+            self.patience(lambda: self.generation.end_writing(batch))
             for head in done.heads:
                 self.patience(partial(accounts.post, self.db, self.source.query, self.source.topic, head))
         self.patience(lambda: self.generation.settle(batch, done.max_event_ms))
