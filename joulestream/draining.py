@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from dashboard.store import Reader
+from joulestream.reaching import need_broker, no_broker
 from schemas.documents import ACCOUNTS, GENERATIONS
 from schemas.errors import PipelineError, RetryableError
 from schemas.topics import NODE_METRICS, TRAINING_EVENTS
@@ -66,14 +66,11 @@ class Backlog:
 
 def read_ends(bootstrap: str) -> dict[str, End]:
     """Begin and end of every partition of both topics, now. Raises RetryableError, PipelineError."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it is in our own messages
+    need_broker(bootstrap)
     try:
         consumer = KafkaConsumer(bootstrap_servers=bootstrap)
     except (KafkaError, OSError) as error:
-        raise RetryableError(
-            f"no Kafka broker answers at {bootstrap}; start one with ./joule up, "
-            "or name yours with JOULE_KAFKA_BOOTSTRAP"
-        ) from error
+        raise no_broker(bootstrap) from error
     try:
         return _ends(consumer, bootstrap)
     except KafkaError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from joulestream.reaching import need_broker, no_broker
 from schemas.errors import PipelineError, RetryableError
 
 MAX_REQUEST_BYTES = 64 * 2**20  # far above any topic's limit: whether a message is too large, the broker says
@@ -87,7 +87,7 @@ def outbox(bootstrap: str, topics: tuple[str, ...]) -> Iterator[Outbox]:
 
     Raises RetryableError where no broker answers, PipelineError where a topic is not there.
     """
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it is in our own messages
+    need_broker(bootstrap)
     try:
         producer = KafkaProducer(
             bootstrap_servers=bootstrap,
@@ -97,10 +97,7 @@ def outbox(bootstrap: str, topics: tuple[str, ...]) -> Iterator[Outbox]:
             max_block_ms=20_000,
         )
     except (KafkaError, OSError) as error:
-        raise RetryableError(
-            f"no Kafka broker answers at {bootstrap}; start one with ./joule up, "
-            "or name yours with JOULE_KAFKA_BOOTSTRAP"
-        ) from error
+        raise no_broker(bootstrap) from error
     try:
         for topic in topics:
             _need(producer, topic, bootstrap)

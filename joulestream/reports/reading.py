@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import typer
+from pymongo import MongoClient
 
 from conf.links import dashboard_url
 from dashboard.store import Reader, Store, connect
@@ -20,22 +24,29 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def open_store(context: Context) -> Store:
+@contextmanager
+def open_store(context: Context) -> Iterator[Store]:
     """Typed reads of the stack's documents. Raises PipelineError on an address that cannot be used."""
     settings = context.settings
-    return Store(
-        settings.mongodb.uri.get_secret_value(),
-        settings.mongodb.database,
-        stale_after_s=settings.dashboard.stale_after_s,
-        window_s=settings.stream.window_s,
-        timeout_s=settings.mongodb.timeout_s,
-    )
+    with _client(context) as client:
+        yield Store(
+            client,
+            settings.mongodb.database,
+            stale_after_s=settings.dashboard.stale_after_s,
+            window_s=settings.stream.window_s,
+        )
 
 
-def open_reader(context: Context) -> Reader:
+@contextmanager
+def open_reader(context: Context) -> Iterator[Reader]:
     """Plain reads of the stack's documents. Raises PipelineError on an address that cannot be used."""
+    with _client(context) as client:
+        yield Reader(client, context.settings.mongodb.database)
+
+
+def _client(context: Context) -> MongoClient[dict[str, Any]]:
     mongodb = context.settings.mongodb
-    return Reader(connect(mongodb.uri.get_secret_value(), mongodb.timeout_s), mongodb.database)
+    return connect(mongodb.uri.get_secret_value(), mongodb.timeout_s)
 
 
 def base_url(context: Context) -> str:

@@ -40,9 +40,9 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List rejected messages, newest first."""
-    reader = open_reader(context(data_dir, {"mongodb.uri": mongodb_uri}))
     query = _query(reason, topic, since)
-    found = read_rejected(reader, query, limit)
+    with open_reader(context(data_dir, {"mongodb.uri": mongodb_uri})) as reader:
+        found = read_rejected(reader, query, limit)
     if as_json:
         print_json([_facts(doc) for doc in found])
         return
@@ -70,8 +70,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one rejected message: its bytes, its reason and where it stands in Kafka."""
-    reader = open_reader(context(data_dir, {"mongodb.uri": mongodb_uri}))
-    (doc,) = _named(reader, [message_id], with_value=True)
+    with open_reader(context(data_dir, {"mongodb.uri": mongodb_uri})) as reader:
+        (doc,) = _named(reader, [message_id], with_value=True)
     value = bytes(doc.get("value") or b"")
     if raw:
         sys.stdout.buffer.write(value)
@@ -106,27 +106,26 @@ def replay(
     The stream judges them anew, at their new place; the old entries stay as they are. A message that is kept
     in part only cannot be sent. Exit code: 0 all sent, 1 if one cannot be or the broker refused it.
     """
-    if bool(message_ids) is (reason is not None):
-        raise typer.BadParameter("name messages, or give --reason CODE", param_hint="ID / --reason")
+    if bool(message_ids) is (reason is not None) or (message_ids and (topic or since)):
+        raise typer.BadParameter(
+            "name messages, or give --reason CODE (and --topic, --since)", param_hint="ID / --reason"
+        )
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap, "mongodb.uri": mongodb_uri})
-    reader = open_reader(ctx)
-    docs = (
-        _named(reader, message_ids)
-        if message_ids
-        else read_rejected(reader, _query(reason, topic, since), MANY)
-    )
-    whole = [doc for doc in docs if can_be_sent(doc)]
+    with open_reader(ctx) as reader:
+        docs = (
+            _named(reader, message_ids)
+            if message_ids
+            else read_rejected(reader, _query(reason, topic, since), MANY)
+        )
+        whole = [doc for doc in docs if can_be_sent(doc)]
+        sent, failures = (
+            (0, []) if dry_run or not whole else _send(reader, whole, ctx.settings.kafka.bootstrap)
+        )
     cut = [str(doc["_id"]) for doc in docs if not can_be_sent(doc)]
-    sent, failures = (0, []) if dry_run or not whole else _send(reader, whole, ctx.settings.kafka.bootstrap)
-    result: dict[str, Any] = {
-        "dry_run": dry_run,
-        "selected": len(docs),
-        "sent": sent,
-        "cannot_be_sent": cut,
-        "failures": failures,
-    }
     if as_json:
-        print_json(result | {"ids": [str(doc["_id"]) for doc in whole]})
+        counts = {"dry_run": dry_run, "selected": len(docs), "sent": sent}
+        ids = [str(doc["_id"]) for doc in whole]
+        print_json(counts | {"ids": ids, "cannot_be_sent": cut, "failures": failures})
     else:
         rows = [{"id": doc["_id"], "reason": doc.get("reason"), "to": doc.get("topic")} for doc in whole]
         print_table(rows, empty="no rejected messages match")

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dashboard.store import Reader
 from joulestream.context import context
-from joulestream.draining import Backlog, Generation, read_backlog, read_ends
+from joulestream.draining import Backlog, End, Generation, read_backlog, read_ends
 from joulestream.output import DEGRADED, AsJson, DataDir, KafkaBootstrap, MongoUri, print_json, say
 from joulestream.reports.reading import open_reader
 from schemas.errors import RetryableError
@@ -34,8 +35,16 @@ def command(
     """
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap, "mongodb.uri": mongodb_uri})
     ends = read_ends(ctx.settings.kafka.bootstrap)
-    reader = open_reader(ctx)
     wait = _Wait(timeout, time.monotonic())
+    with open_reader(ctx) as reader:
+        backlog = _drain(reader, ends, wait, as_json)
+    if as_json:
+        print_json(_document(backlog, wait, True))
+    say(f"all that was in the topics is stored ({wait.passed_s:.1f} s)")
+
+
+def _drain(reader: Reader, ends: Mapping[str, End], wait: _Wait, as_json: bool) -> Backlog:
+    """Wait until nothing is left of what is before `ends`, or end the verb."""
     goal: Mapping[str, Generation] | None = None
     while True:
         try:
@@ -46,14 +55,11 @@ def command(
             goal = backlog.generations
         writing = backlog.unsettled(goal or {})
         if goal is not None and problem is None and not writing:
-            break
+            return backlog
         trouble = problem or f"{backlog.total} message(s) to go{_settling(writing)}"
         if wait.over:
             _give_up(backlog, trouble, wait, as_json)
         wait.a_little(trouble)
-    if as_json:
-        print_json(_document(backlog, wait, True))
-    say(f"all that was in the topics is stored ({wait.passed_s:.1f} s)")
 
 
 @dataclass(slots=True)

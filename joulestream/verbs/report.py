@@ -59,7 +59,8 @@ def command(
             f"{end!r} is not after --from {start!r}; give a later time", param_hint="--to"
         )
     wanted = Range.around(since, until, ctx.settings.stream.window_s)
-    report = make_report(open_reader(ctx), by.value, wanted)
+    with open_reader(ctx) as reader:
+        report = make_report(reader, by.value, wanted)
     if as_json or form is Format.JSON:
         print_json(render.document(report))
     elif form is Format.CSV:

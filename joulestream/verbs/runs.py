@@ -73,7 +73,8 @@ def ls(
         models=tuple(model or ()),
         active_from=when(since, now, "--since") if since else None,
     )
-    found = open_store(ctx).runs(wanted, now=now, limit=limit)
+    with open_store(ctx) as store:
+        found = store.runs(wanted, now=now, limit=limit)
     if as_json:
         print_json([_record(ctx, run) for run in found.runs])
         return
@@ -94,7 +95,8 @@ def show(
 ) -> None:
     """Show all that is known of one run. Exit code 1 if there is none of this id."""
     ctx = context(data_dir, {"mongodb.uri": mongodb_uri})
-    (run,) = _found(open_store(ctx), [run_id])
+    with open_store(ctx) as store:
+        (run,) = _found(store, [run_id])
     record = _record(ctx, run)
     if as_json:
         print_json(record)
@@ -117,7 +119,8 @@ def compare(
     if len(set(run_ids)) < 2:
         raise typer.BadParameter("give at least two different runs", param_hint="RUN")
     ctx = context(data_dir, {"mongodb.uri": mongodb_uri})
-    runs = _found(open_store(ctx), run_ids)
+    with open_store(ctx) as store:
+        runs = _found(store, run_ids)
     rows = comparison(runs, only_differences=not every)
     if as_json:
         print_json({"baseline": runs[0].run_id, "runs": [_record(ctx, run) for run in runs], "rows": rows})
@@ -139,8 +142,8 @@ def export(
     """Export one run, or all of them, to stdout or a file."""
     if (run_id is None) is not every:
         raise typer.BadParameter("name one run, or give --all", param_hint="RUN")
-    store = open_store(context(data_dir, {"mongodb.uri": mongodb_uri}))
-    runs = _all(store) if run_id is None else _found(store, [run_id])
+    with open_store(context(data_dir, {"mongodb.uri": mongodb_uri})) as store:
+        runs = _all(store) if run_id is None else _found(store, [run_id])
     text = _export(runs, form)
     if out is None:
         sys.stdout.write(text)
