@@ -26,7 +26,7 @@ def pages() -> list[st.Page]:
 
 def main() -> None:
     """Draw the chosen page, or what is wrong and what to do."""
-    st.set_page_config(page_title="Joulestream", page_icon="⚡", layout="wide")
+    st.set_page_config(page_title="Joulestream", page_icon="⚡", layout="wide", initial_sidebar_state=230)
     st.html(widgets.STYLE)
     listed = pages()
     st.session_state[widgets.PAGES] = {page.url_path or "overview": page for page in listed}
@@ -40,7 +40,7 @@ def main() -> None:
     except StoreAway:
         widgets.await_store()
     except PipelineError as error:
-        st.error(str(error), icon="⚠️")
+        st.error(str(error), icon=":material/warning:")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def live_points(run_id: str) -> RunSeries:
     return _points(run_id)
 
 
-@st.cache_data(ttl=300, max_entries=64, show_spinner=False)
+@st.cache_data(ttl=300, max_entries=64, show_spinner="Reading the run…")
 def settled_points(run_id: str, n_events: int | None) -> RunSeries:
     """A run over time, once it has ended; a late event changes `n_events` and so is seen at once."""
     del n_events

@@ -14,6 +14,8 @@ from dashboard.display import ENERGY, MASS, POWER, Scale, scale_for
 from dashboard.store.rows import Run
 from dashboard.text import visible
 
+# Beyond this, one unit would show the small ones as 0.000…
+FAR_APART = 1e4
 STATUS_MARK = {"running": "●", "stale": "◌", "completed": "✓", "failed": "✕", "stopped": "■"}
 
 
@@ -34,17 +36,23 @@ def text(title: str, values: Sequence[str | None], definition: str | None = None
     return Column(title, shown, definition)
 
 
-def scaled(
-    title: str, ladder: Sequence[Scale], values: Sequence[float | None], definition: str, suffix: str = ""
-) -> Column:
-    """Amounts in one unit, the one that suits the largest."""
+def scaled(title: str, ladder: Sequence[Scale], values: Sequence[float | None], definition: str) -> Column:
+    """Amounts in the unit that suits the largest; where they are too far apart, each in its own."""
+    known = [abs(value) for value in values if value]
+    if known and max(known) > FAR_APART * min(known):
+        return Column(title, list(values), definition, lambda value: display.amount(value, ladder))
     unit = scale_for(ladder, values)
-    return Column(f"{title} ({unit.unit}{suffix})", unit.all(values), definition, display.figures)
+    return Column(f"{title} ({unit.unit})", unit.all(values), definition, display.figures)
 
 
 def numbers(title: str, values: Sequence[float | None], definition: str | None = None) -> Column:
     """Numbers without a unit of ours."""
     return Column(title, list(values), definition, display.figures)
+
+
+def counts(title: str, values: Sequence[int | None], definition: str | None = None) -> Column:
+    """Whole numbers."""
+    return Column(title, list(values), definition, lambda value: f"{value:,.0f}")
 
 
 def run_link(run_id: str) -> str:

@@ -20,11 +20,8 @@ from schemas.errors import PipelineError, RetryableError
 
 LIVE_KEY = "live"
 PAGES = "pages"
-PLOT_CONFIG = {
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-    "displayModeBar": "hover",
-}
+# Its buttons would lie over the legend; a double click takes a zoom back.
+PLOT_CONFIG = {"displayModeBar": False}
 STATUS_MARKS = {
     "running": ("●", "#009E73"),
     "stale": ("◌", "#B36B00"),
@@ -53,12 +50,13 @@ def guarded(part: Callable[..., None]) -> Callable[..., None]:
             part(*args, **kwargs)
         except StoreAway as error:
             st.error(
-                f"**The store is away.** {_sentence(error)}  \nThis page tries again by itself.", icon="🔌"
+                f"**The store is away.** {_sentence(error)}  \nThis page tries again by itself.",
+                icon=":material/cloud_off:",
             )
         except RetryableError as error:
-            st.warning(_sentence(error), icon="⏳")
+            st.warning(_sentence(error), icon=":material/hourglass_empty:")
         except PipelineError as error:
-            st.error(_sentence(error), icon="⚠️")
+            st.error(_sentence(error), icon=":material/warning:")
 
     return shown
 
@@ -98,7 +96,7 @@ def note(text: str) -> None:
 
 def cards(items: Sequence[Card]) -> None:
     """Figures side by side; they wrap on a narrow screen."""
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="xsmall"):
         for item in items:
             st.metric(
                 item.label,
@@ -153,9 +151,16 @@ def facts(rows: Sequence[tuple[str, str]]) -> None:
     st.html(f'<dl class="js-facts">{cells}</dl>')
 
 
+def prose(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of sentences, which wrap; names included."""
+    head = "".join(f"<th>{for_html(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{for_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    st.html(f'<table class="js-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
 def empty(what: str, hints: Sequence[str]) -> None:
     """In place of data: what is not there, and what to do. Fixed words only (Markdown)."""
-    st.info(f"**{what}**\n\n" + "\n".join(f"- {hint}" for hint in hints), icon="🌱")
+    st.info(f"**{what}**\n\n" + "\n".join(f"- {hint}" for hint in hints), icon=":material/info:")
 
 
 NO_RUNS = (
@@ -170,15 +175,21 @@ STYLE = """<style>
 font-weight:600}
 .js-name{font-size:1.9rem;font-weight:650;margin:0 .6rem 0 0;overflow-wrap:anywhere;line-height:1.25}
 .js-head{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem;margin:.2rem 0 .2rem 0}
-.js-facts{display:grid;grid-template-columns:minmax(9rem,max-content) 1fr;gap:.3rem 1rem;margin:0;
-font-size:.9rem}
-.js-facts dt{opacity:.65}
+.js-facts{display:grid;grid-template-columns:minmax(7rem,13rem) minmax(0,1fr);gap:.3rem 1rem;margin:0;
+padding:0!important;font-size:.9rem}
+.js-facts dt{opacity:.65;margin:0;overflow-wrap:anywhere}
 .js-facts dd{margin:0;overflow-wrap:anywhere}
-[data-testid="stMetric"]{min-width:8.6rem;padding:.7rem .9rem}
-[data-testid="stMetricValue"]{font-size:1.4rem}
-[data-testid="stMainBlockContainer"]{padding:2.6rem 2.2rem 3rem 2.2rem;max-width:1500px}
+.js-table{border-collapse:collapse;font-size:.9rem;width:100%}
+.js-table th{text-align:left;font-weight:600;opacity:.65;padding:.35rem 1rem .35rem 0}
+.js-table td{vertical-align:top;padding:.35rem 1rem .35rem 0;border-top:1px solid rgba(128,128,128,.2)}
+[data-testid="stMetric"]{min-width:6.6rem;padding:0}
+[data-testid="stMetric"]>div{padding:.6rem .8rem}
+[data-testid="stMetricValue"]{font-size:1.3rem}
+[data-testid="stMainBlockContainer"]{padding:4.2rem 2.2rem 3rem 2.2rem;max-width:1500px}
 [data-testid="stMainBlockContainer"] h1{font-size:2rem;padding-bottom:0}
-[data-testid="stMainBlockContainer"] h3{font-size:1.2rem;padding-top:.9rem;padding-bottom:.1rem}
+[data-testid="stMainBlockContainer"] h3{font-size:1.2rem;padding-top:.9rem;padding-bottom:.35rem}
 [data-testid="stExpander"] summary{padding-top:.35rem;padding-bottom:.35rem;font-size:.875rem}
+[data-testid="stStatusWidget"]{visibility:hidden}
+@media(max-width:1100px){[data-testid="stColumn"]{min-width:22rem}}
 @media(max-width:640px){[data-testid="stMainBlockContainer"]{padding:3rem 1rem 2rem 1rem}}
 </style>"""

@@ -76,7 +76,7 @@ def seed_hostile(db: Documents, now: datetime) -> None:
     db.training_run_summary.insert_one(
         {
             "_id": "odd",
-            "energy_kwh": math.inf,
+            "energy_kwh": "much",
             "emissions_kg": "many",
             "status": name,
             "started_at": "soon",

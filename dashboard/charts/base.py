@@ -34,7 +34,6 @@ SYMBOLS = (
 )
 PATTERNS = ("", "/", "x", "-", "|", "\\", "+", ".")
 GRID = "rgba(128,128,128,0.18)"
-TIME = "%{x|%Y-%m-%d %H:%M:%S} UTC"
 
 
 Table = Mapping[str, Sequence[Any]]
@@ -81,7 +80,14 @@ def laid_out(figure: go.Figure, height: int, legend: bool = True, revision: str 
         height=height,
         margin={"l": 8, "r": 12, "t": 28 if legend else 12, "b": 8},
         showlegend=legend,
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left", "title": None},
+        legend={
+            "orientation": "h",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "x": 0,
+            "xanchor": "left",
+            "traceorder": "normal",
+        },
         hovermode="x unified",
         uirevision=revision,
         bargap=0.08,

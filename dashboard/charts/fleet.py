@@ -14,6 +14,7 @@ from dashboard.charts.base import (
     BLACK,
     BLUE,
     COLOURS,
+    GRID,
     SYMBOLS,
     Chart,
     bar_marker,
@@ -28,6 +29,8 @@ from dashboard.text import for_plotly, shortened
 
 TOP = 12
 STACKED = 6
+# Energies further apart than this are drawn on a logarithmic axis.
+WIDE = 30.0
 
 
 def energy_over_time(windows: Sequence[Window], final_before: datetime | None) -> Chart:
@@ -178,8 +181,14 @@ def accuracy_and_energy(runs: Sequence[Run]) -> Chart:
             )
         )
     laid_out(figure, 380).update_layout(hovermode="closest")
-    figure.update_xaxes(title_text=f"Energy ({unit.unit})", rangemode="tozero", showgrid=True)
-    figure.update_yaxes(title_text="Best accuracy", rangemode="normal")
+    figure.update_xaxes(title_text=f"Energy ({unit.unit})", rangemode="tozero", showgrid=True, gridcolor=GRID)
+    energies = [run.energy_kwh for run in known if run.energy_kwh]
+    if len(energies) == len(known) > 1 and max(energies) > WIDE * min(energies):
+        figure.update_xaxes(type="log", title_text=f"Energy ({unit.unit}, logarithmic)", dtick=1)
+    accuracies = [run.best_accuracy or 0.0 for run in known] or [0.0, 1.0]
+    pad = max(0.08 * (max(accuracies) - min(accuracies)), 0.01 * max(map(abs, accuracies)), 1e-3)
+    span = [min(accuracies) - pad, max(accuracies) + pad]
+    figure.update_yaxes(title_text="Best accuracy", range=span, rangemode="normal")
     best = ", ".join(shortened(run.run_id) for run in front)
     missing = len(runs) - len(known)
     summary = f"On the Pareto line, by energy: {best}." if front else "No run has both energy and accuracy."

@@ -48,12 +48,10 @@ def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: st
             )
             figure.add_trace(trace, row=1, col=1)
     _shade_gaps(figure, pieces)
-    figure.add_trace(
-        _line([at for at, _ in known], unit_e.all(sums), "Energy so far", GREEN, "dash", unit_e.unit),
-        row=2,
-        col=1,
-    )
-    _add_measure(figure, [at for at, _ in marks], [value for _, value in marks], measure)
+    x, y = _broken([at for at, _ in known], unit_e.all(sums), pieces)
+    figure.add_trace(_line(x, y, "Energy so far", GREEN, "dash", unit_e.unit), row=2, col=1)
+    x, y = _broken([at for at, _ in marks], [value for _, value in marks], pieces)
+    _add_measure(figure, x, y, measure)
     figure.update_xaxes(title_text="Event time (UTC)", row=3, col=1)
     summary = _summary(pieces, sums, [value for _, value in marks], measure)
     table: dict[str, Sequence[Any]] = {
@@ -83,7 +81,7 @@ def over_progress(steps: Sequence[Step], axis: str, measure: str) -> Chart:
     _add_measure(figure, x, values, measure)
     figure.update_xaxes(title_text=axis.capitalize(), row=3, col=1)
     known = [value for value in values if value is not None]
-    ends = f"{axis} {display.figures(x[0])} to {display.figures(x[-1])}" if x else f"no {axis} known"
+    ends = f"{axis} {x[0]:,g} to {x[-1]:,g}" if x else f"no {axis} known"
     summary = f"Over {ends}: {display.energy(sums[-1] if sums else None)} used{_trend(known, measure)}."
     table: dict[str, Sequence[Any]] = {
         axis.capitalize(): x,
@@ -186,6 +184,17 @@ def _stairs(pieces: Sequence[Segment], estimated: bool) -> tuple[list[datetime],
             y.append(None)
             open_end = False
     return x, y
+
+
+def _broken(
+    x: Sequence[datetime], y: Sequence[float | None], pieces: Sequence[Segment]
+) -> tuple[list[datetime], list[float | None]]:
+    """A line with a hole at every gap: a None between the points before and after it."""
+    marks: list[tuple[datetime, int, float | None]] = [(at, 0, value) for at, value in zip(x, y, strict=True)]
+    # The last point before a gap stands at the gap's start, so the hole comes just after it.
+    marks += [(piece.start, 1, None) for piece in pieces if piece.power_w is None]
+    marks.sort(key=lambda mark: mark[:2])
+    return [at for at, _, _ in marks], [value for _, _, value in marks]
 
 
 def _shade_gaps(figure: go.Figure, pieces: Sequence[Segment], at_most: int = 50) -> None:

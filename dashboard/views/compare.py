@@ -90,7 +90,8 @@ def comparison(run_ids: tuple[str, ...], baseline: str | None, everything: bool)
         st.caption("These runs are no longer in the store.")
         return
     st.subheader("Differences", anchor=False)
-    widgets.table(differences(runs, base, everything), "differences", "What differs between the runs")
+    differing = differences(runs, base, everything)
+    widgets.table(differing, "differences", "What differs between the runs", height="content")
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Accuracy and energy", anchor=False)
@@ -126,4 +127,5 @@ def _against(value: Any, own: Any, shown: Callable[[Any], str], is_base: bool) -
     text = shown(value)
     if is_base or value is None or not own:
         return text
-    return f"{text} ({100 * (value - own) / abs(own):+.0f} %)"
+    percent = round(100 * (value - own) / abs(own))
+    return f"{text} ({percent:+,} %)" if percent else text

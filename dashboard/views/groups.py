@@ -51,6 +51,6 @@ def content(dimension: str, chosen: str | None) -> None:
         tables.scaled("Memory", ENERGY, [group.ram_energy_kwh for group in groups], "energy"),
     ]
     if start is None:
-        columns.insert(1, tables.numbers("Runs", [group.n_runs for group in groups]))
+        columns.insert(1, tables.counts("Runs", [group.n_runs for group in groups]))
     widgets.run_table(columns, f"table-{dimension}", f"Energy by {dimension}")
     widgets.note("CO₂e is location-based, with average intensity. “Not known” groups events that do not say.")

@@ -25,23 +25,21 @@ def page() -> None:
     widgets.title("Methodology", "Every figure with its definition, every factor with its unit and source.")
     st.subheader("Figures", anchor=False)
     rows = list(DEFINITIONS.values())
-    widgets.facts([(f"{row.name} ({row.unit})", f"{row.meaning} {row.formula}") for row in rows])
+    widgets.prose(
+        ("Figure", "Unit", "What it means", "How it is made"),
+        [(row.name, row.unit, row.meaning, row.formula) for row in rows],
+    )
     st.subheader("Emissions", anchor=False)
     emissions()
     st.subheader("Conversions", anchor=False)
     st.caption(
         "Exact by definition (SI brochure, 9th edition). Energy is stored in kWh, mass in kg, power in W."
     )
-    columns = [
-        tables.text("", [left for left, _, _ in CONVERSIONS]),
-        tables.text("=", [f"{factor:,.0f}" for _, factor, _ in CONVERSIONS]),
-        tables.text("Unit", [unit for _, _, unit in CONVERSIONS]),
-    ]
-    widgets.run_table(columns, "conversions", "Conversions")
+    widgets.facts([(left, f"{factor:,.0f} {unit}") for left, factor, unit in CONVERSIONS])
     st.subheader("Times of this installation", anchor=False)
     times()
     st.subheader("Why a message is rejected", anchor=False)
-    widgets.facts(list(REASONS.items()))
+    widgets.prose(("Code", "Meaning"), list(REASONS.items()))
 
 
 def emissions() -> None:

@@ -95,8 +95,8 @@ def query_columns() -> list[Column]:
             [display.ago(lease.renewed_at, now) if lease else None for _, lease, _ in rows],
         ),
         tables.text("Last batch", [display.ago(batch.at, now) if batch else None for _, _, batch in rows]),
-        tables.numbers("Lag", [batch.lag if batch else None for _, _, batch in rows], "lag"),
-        tables.numbers("Rows in it", [batch.rows_in if batch else None for _, _, batch in rows]),
+        tables.counts("Lag", [batch.lag if batch else None for _, _, batch in rows], "lag"),
+        tables.counts("Rows in it", [batch.rows_in if batch else None for _, _, batch in rows]),
         tables.numbers("Took (s)", [batch.duration_s if batch else None for _, _, batch in rows]),
         tables.text(
             "Watermark (UTC)",
@@ -110,12 +110,12 @@ def account_columns(accounts: tuple[Account, ...]) -> list[Column]:
     """What became of the messages of each partition."""
     return [
         tables.text("Partition", [f"{a.topic}/{a.partition}" for a in accounts]),
-        tables.numbers("Consumed", [a.consumed for a in accounts], "consumed"),
-        tables.numbers("Accepted", [a.accepted for a in accounts]),
-        tables.numbers("Rejected", [a.rejected_total for a in accounts], "rejected"),
-        tables.numbers("Duplicates", [a.duplicate for a in accounts], "duplicate"),
-        tables.numbers("Conflicts", [a.conflict for a in accounts], "conflict"),
-        tables.numbers("Late", [a.late for a in accounts], "late"),
+        tables.counts("Consumed", [a.consumed for a in accounts], "consumed"),
+        tables.counts("Accepted", [a.accepted for a in accounts]),
+        tables.counts("Rejected", [a.rejected_total for a in accounts], "rejected"),
+        tables.counts("Duplicates", [a.duplicate for a in accounts], "duplicate"),
+        tables.counts("Conflicts", [a.conflict for a in accounts], "conflict"),
+        tables.counts("Late", [a.late for a in accounts], "late"),
     ]
 
 
@@ -128,7 +128,7 @@ def rejected_columns(found: Quality) -> list[Column]:
         tables.text("Reason", [r.reason for r in rows]),
         tables.text("Field", [r.field for r in rows]),
         tables.text("Found", [r.message for r in rows]),
-        tables.text("Meaning", [REASONS.get(r.reason or "") for r in rows]),
-        Column("Bytes", [r.length for r in rows], None, lambda n: display.count(int(n))),
         tables.text("Message", [shortened(r.value, SHOWN_CHARS) for r in rows]),
+        tables.counts("Bytes", [r.length for r in rows]),
+        tables.text("Meaning", [REASONS.get(r.reason or "") for r in rows]),
     ]

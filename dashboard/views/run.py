@@ -28,7 +28,7 @@ def page() -> None:
         return
     if not context.some_runs((run_id,)):
         widgets.title("Run", "One run over time.")
-        st.warning("There is no run of this id in the store.", icon="🔎")
+        st.warning("There is no run of this id in the store.", icon=":material/search:")
         widgets.note(f"Asked for: {run_id}")
         widgets.empty(
             "What to do",
@@ -48,22 +48,27 @@ def page() -> None:
 
 def choose() -> str | None:
     """The run of the URL, else the newest; another one can be picked."""
-    asked = st.query_params.get("run")
+    asked: str | None = st.query_params.get("run")
     recent = [run.run_id for run in context.runs(RunFilter(), OFFERED).runs]
-    options = recent if asked is None or asked in recent else [asked, *recent]
-    if not options:
-        return None
-    chosen: str = st.selectbox(
+    options: list[str] = recent if asked is None or asked in recent else [asked, *recent]
+    chosen = st.selectbox(
         "Run",
         options,
-        index=0 if asked is None else options.index(asked),
+        index=row_of(asked, options),
         format_func=lambda name: shortened(name, 80),
         key=f"run-{asked}",
         help=f"The newest {OFFERED} runs; any other by its link",
     )
-    if chosen != asked:
+    if chosen is not None and chosen != asked:
         st.query_params["run"] = chosen
     return chosen
+
+
+def row_of(asked: str | None, options: Sequence[str]) -> int | None:
+    """Where the run that was asked for is offered, else the first; None if nothing is offered."""
+    if not options:
+        return None
+    return 0 if asked is None else options.index(asked)
 
 
 def await_run(run_id: str) -> None:
@@ -98,7 +103,7 @@ def head(run_id: str) -> None:
             Card("Peak power", display.power(run.peak_power_w), "peak_power"),
             Card("Best accuracy", display.figures(run.best_accuracy), "best_accuracy"),
             Card(
-                "CO₂e per acc. point",
+                "CO₂e / acc. point",
                 display.co2e(run.co2e_per_point_kg).removesuffix(" CO₂e"),
                 "co2e_per_point",
             ),
@@ -136,7 +141,9 @@ def curves(run_id: str, axis: str, measure: str) -> None:
         if steps:
             widgets.chart(charts.over_progress(steps, axis, measure), "curves")
         else:
-            st.info(f"This run's intervals name no {axis}. Choose “Over: Time”.", icon="📈")
+            st.info(
+                f"This run's intervals name no {axis}. Choose “Over: Time”.", icon=":material/show_chart:"
+            )
     if series.reason:
         widgets.note(f"Drawn from the run's windows, as {series.reason}.")
 
@@ -167,11 +174,7 @@ def details(run_id: str) -> None:
 def about(run: Run) -> Sequence[tuple[str, str]]:
     """Who and what."""
     progress = [(run.epoch, run.total_epochs, "epoch"), (run.step, run.total_steps, "step")]
-    done = [
-        f"{name} {display.figures(n)}{f' of {display.figures(of)}' if of else ''}"
-        for n, of, name in progress
-        if n
-    ]
+    done = [f"{name} {n:,g}" + (f" of {of:,g}" if of else "") for n, of, name in progress if n]
     return [
         ("Owner", display.known(run.user_id)),
         ("Project", display.known(run.project)),
@@ -183,7 +186,7 @@ def about(run: Run) -> Sequence[tuple[str, str]]:
         ("Ranks", display.known(", ".join(run.ranks))),
         ("Started", display.moment(run.started_at)),
         ("Last event", display.moment(run.last_event_at)),
-        ("Ended", display.moment(run.ended_at)),
+        ("Ended", display.moment(run.ended_at) if run.ended_at else "not yet"),
         ("Progress", display.known(", ".join(done))),
         ("Loss, last and best", f"{display.figures(run.last_loss)}, {display.figures(run.best_loss)}"),
         (

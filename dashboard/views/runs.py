@@ -39,24 +39,33 @@ def page() -> None:
 def filters() -> tuple[RunFilter, str]:
     """The filters; they live in the URL, and outside of the part that refreshes."""
     found = context.choices()
-    first = st.columns([3, 4, 2], vertical_alignment="bottom")
-    text = first[0].text_input(
-        "Search",
-        key="q",
-        bind="query-params",
-        placeholder="run, owner, model, dataset, project",
-        max_chars=200,
-    )
-    statuses = first[1].pills(
-        "Status", STATUSES[:-1], selection_mode="multi", key="status", bind="query-params"
-    )
-    recency = first[2].selectbox("Active", list(ACTIVE), key="active", bind="query-params")
-    picked: dict[str, tuple[str, ...]] = {}
-    for place, (label, key, name) in zip(st.columns(len(CHOICES)), CHOICES, strict=True):
-        values = place.multiselect(
-            label, found[name], key=key, bind="query-params", format_func=shortened, placeholder="any"
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search",
+            key="q",
+            bind="query-params",
+            placeholder="run, owner, model, dataset, project",
+            max_chars=200,
+            width=300,
         )
-        picked[key] = tuple(values)
+        statuses = st.pills(
+            "Status", STATUSES[:-1], selection_mode="multi", key="status", bind="query-params"
+        )
+        recency = st.selectbox("Active", list(ACTIVE), key="active", bind="query-params", width=150)
+    picked: dict[str, tuple[str, ...]] = {}
+    with st.container(horizontal=True):
+        for label, key, name in CHOICES:
+            picked[key] = tuple(
+                st.multiselect(
+                    label,
+                    found[name],
+                    key=key,
+                    bind="query-params",
+                    format_func=shortened,
+                    placeholder="any",
+                    width=186,
+                )
+            )
     wanted = RunFilter(
         text=text or "",
         statuses=tuple(statuses),
