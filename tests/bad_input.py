@@ -89,6 +89,7 @@ NOT_JSON = (
 
 NUMBERS = (
     _event("nan", why.NOT_FINITE, energy_kwh=Raw("NaN")),
+    _event("nan-as-id", why.NOT_FINITE, run_id=Raw("NaN")),
     _event("infinity", why.NOT_FINITE, loss=Raw("Infinity")),
     _event("minus-infinity", why.NOT_FINITE, loss=Raw("-Infinity")),
     _event("nan-in-hyperparameters", why.NOT_FINITE, hyperparameters=Raw('{"lr": NaN}')),

@@ -227,9 +227,9 @@ SUMMARIES = (
 NODES = (
     _sample("node-at-epoch-ms", {"timestamp": AT, "schema_version": 1}, timestamp=AT_EPOCH_S * 1000),
     _sample(
-        "shares-of-one-in-tenths",
+        "ninths-that-add-up-to-a-little-above-1",
         {},
-        consumers=[{"run_id": f"r{i}", "cpu_time_share": 0.1} for i in range(10)],
+        consumers=[{"run_id": f"r{i}", "cpu_time_share": 1 / 9} for i in range(9)],
     ),
     _sample(
         "share-not-known",
