@@ -43,10 +43,16 @@ def fences(db: Db, topic: str) -> dict[int, int]:
     return {doc["partition"]: doc["next_offset"] for doc in db[documents.ACCOUNTS].find({"topic": topic})}
 
 
-def post(db: Db, query: str, topic: str, head: Mapping[str, Any]) -> None:
+def claim(db: Db, query: str, epoch: int) -> None:
+    """Close the accounts and generations of a query to the holders of earlier leases."""
+    for collection in (documents.ACCOUNTS, documents.GENERATIONS):
+        db[collection].update_many({"query": query}, {"$max": {"writer": epoch}})
+
+
+def post(db: Db, query: str, topic: str, head: Mapping[str, Any], epoch: int) -> None:
     """Move a partition's fence to the end of what a task did, and its counts with it, in one update.
 
-    Once the fence has moved, posting the same again changes nothing.
+    Once the fence has moved, or a later process has claimed the account, posting changes nothing.
     """
     partition, end = head["partition"], head["end"]
     increments = {name: head[name] for name in COUNTS}
@@ -56,7 +62,11 @@ def post(db: Db, query: str, topic: str, head: Mapping[str, Any]) -> None:
     increments.update({f"rejected.{code}": count for code, count in head["rejected"].items()})
     _ensure(db, query, topic, partition, head["first"])
     db[documents.ACCOUNTS].update_one(
-        {"_id": account_id(topic, partition), "next_offset": {"$lt": end}},
+        {
+            "_id": account_id(topic, partition),
+            "next_offset": {"$lt": end},
+            "writer": {"$not": {"$gt": epoch}},
+        },
         {"$inc": increments, "$set": {"next_offset": end}},
     )
 

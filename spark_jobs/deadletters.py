@@ -98,6 +98,13 @@ def _producer(bootstrap: str) -> KafkaProducer:
     )
 
 
+def _leave_producer(bootstrap: str) -> None:
+    """Give up a producer whose broker is away, with what it holds: all of it is sent again by a new one."""
+    if _producer.cache_info().currsize:
+        _producer(bootstrap).close(timeout=0)
+    _producer.cache_clear()
+
+
 def send(bootstrap: str, letters: Sequence[DeadLetter], pause_s: float = 1.0) -> None:
     """Send to the dead-letter topic and wait for the acknowledgement; waits for a broker that is away."""
     away = False
@@ -119,7 +126,7 @@ def send(bootstrap: str, letters: Sequence[DeadLetter], pause_s: float = 1.0) ->
             if not away:
                 log.warning("dead-letter topic is away (%s); waiting for it", type(error).__name__)
                 away = True
-            _producer.cache_clear()
+            _leave_producer(bootstrap)
             time.sleep(pause_s)
         else:
             return

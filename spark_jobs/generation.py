@@ -77,6 +77,8 @@ class Generation:
         if doc is None:
             raise PipelineError(f"generation {self.id} is not in the store any more; start the stream again")
         held = doc.get("current")
+        if held is not None and held["batch"] > batch:
+            raise CheckpointMismatchError(self.query, batch, held["batch"])
         if held is None or held["batch"] != batch:
             held = {"batch": batch, "watermark_ms": self.watermark_ms}
             self._set({"current": held})
@@ -90,12 +92,16 @@ class Generation:
         """All documents of the batch are written: from here on it is finished, never undone."""
         self._set({"written": batch})
 
+    def next_watermark_ms(self, max_event_ms: int | None) -> int | None:
+        """The watermark after a batch whose latest new event is of this time."""
+        if max_event_ms is None:
+            return self.watermark_ms
+        reached = max_event_ms - self.settings.delay_ms
+        return reached if self.watermark_ms is None else max(self.watermark_ms, reached)
+
     def settle(self, batch: int, max_event_ms: int | None) -> None:
         """The batch is wholly in documents and accounts; raise the watermark for the next one."""
-        next_ms = self.watermark_ms
-        if max_event_ms is not None:
-            reached = max_event_ms - self.settings.delay_ms
-            next_ms = reached if next_ms is None else max(next_ms, reached)
+        next_ms = self.next_watermark_ms(max_event_ms)
         self._set({"done": batch, "writing": batch, "watermark_ms": next_ms})
         self.done, self.watermark_ms = batch, next_ms
 
@@ -132,6 +138,7 @@ def open_generation(
     `begin` says where a new generation starts, by partition (it also settles what Kafka has lost).
     Raises PipelineError where windows of another length are stored: their ids would overlap.
     """
+    accounts.claim(db, query, epoch)
     newest, settled = _newest(db, query)
     if newest is not None:
         _finish(db, newest, settings, epoch)
@@ -142,6 +149,8 @@ def open_generation(
         if same and not force_new and checkpoint_exists(newest["number"]):
             return _read(db, newest, settings, settled, epoch)
     number = newest["number"] + 1 if newest else 0
+    while checkpoint_exists(number):  # left over from another store: its offsets are not this one's
+        number += 1
     doc: Doc = {
         "_id": f"{query}|{number}",
         "schema_version": documents.DOCUMENT_VERSION,
@@ -181,7 +190,7 @@ def _finish(db: Db, newest: Doc, settings: WindowSettings, epoch: int) -> None:
     generation.watermark_ms = newest["current"]["watermark_ms"]
     done = receipts.read(db, receipts.prefix_of(generation.query, generation.number, batch))
     for head in done.heads:
-        accounts.post(db, generation.query, newest["topic"], head)
+        accounts.post(db, generation.query, newest["topic"], head, epoch)
     generation.settle(batch, done.max_event_ms)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable
+from functools import partial
 from threading import Event
 
 from conf.settings import Settings
@@ -23,12 +24,12 @@ WATCH_S = 0.5
 class Keeper(threading.Thread):
     """Renews the leases while the job runs; where one is lost, it says so and asks the job to stop."""
 
-    def __init__(self, leases: Iterable[Lease], every_s: float, stop: Event) -> None:
+    def __init__(self, leases: Iterable[Lease], every_s: float, stop: Event, patience: Patience) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._leases = tuple(leases)
         self._every_s = every_s
         self._stop_event = stop
-        self._patience = Patience(stop)
+        self._patience = patience
         self.lost: LeaseLostError | None = None
 
     def run(self) -> None:
@@ -49,8 +50,8 @@ def run_job(settings: Settings, stop: Event) -> None:
     db, patience = connect(Address.of(settings)), Patience(stop)
     patience(lambda: ensure_collections(db, settings))
     seconds = settings.stream.lease_s
-    leases = {query: acquire(db, query, seconds, stop) for query in SOURCES}
-    keeper = Keeper(leases.values(), seconds / 4, stop)
+    leases = {query: patience(partial(acquire, db, query, seconds, stop)) for query in SOURCES}
+    keeper = Keeper(leases.values(), seconds / 4, stop, patience)
     keeper.start()
     runners: list[Runner] = []
     try:
@@ -58,7 +59,7 @@ def run_job(settings: Settings, stop: Event) -> None:
         for query, source in SOURCES.items():
             runners.append(Runner(spark, settings, source, db, leases[query], stop, patience))
             runners[-1].start()
-            leases[query].renew("running")
+            patience(partial(leases[query].renew, "running"))
         log.info("streaming: %s", ", ".join(SOURCES))
         while not stop.wait(WATCH_S):
             if keeper.lost is not None:

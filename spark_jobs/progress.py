@@ -43,8 +43,9 @@ def batch_doc(
         "duration_s": seconds["total"],
         "durations_ms": {name: round(value * 1000, 1) for name, value in seconds.items()},
     }
-    if generation.watermark_ms is not None:
-        doc["watermark"] = from_ms(max(0, generation.watermark_ms))
+    watermark_ms = generation.next_watermark_ms(done.max_event_ms)
+    if watermark_ms is not None:
+        doc["watermark"] = from_ms(max(0, watermark_ms))
     if doc["duration_s"] > 0:
         doc["input_rows_per_s"] = doc["rows_in"] / doc["duration_s"]
     return doc

@@ -10,6 +10,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+from pymongo.errors import PyMongoError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -23,7 +24,7 @@ from spark_jobs.lease import Lease
 from spark_jobs.progress import add_spark_figures
 from spark_jobs.repairs import run_requests
 from spark_jobs.sources import Source
-from spark_jobs.store import Address, Db, Patience
+from spark_jobs.store import Address, Db, Patience, is_away
 from spark_jobs.verdict import Verdict
 from spark_jobs.writer import BatchWriter, require_no_dropped_rows
 
@@ -107,7 +108,7 @@ class Runner:
         if heads:
             writer.take_in(found)
             for head in heads:
-                accounts.post(self.db, self.source.query, self.source.topic, head)
+                accounts.post(self.db, self.source.query, self.source.topic, head, self.lease.epoch)
 
     def _frame(self, generation: Generation) -> Any:
         stream, source = self.settings.stream, self.source
@@ -180,7 +181,12 @@ class Runner:
             self.writer.busy.release()
         if self.query is not None and self.query.isActive:
             self.query.stop()
-        self.lease.release()
+        try:
+            self.lease.release()
+        except PyMongoError as error:
+            if not is_away(error):
+                raise
+            log.warning("query %s: the store is away, so its lease runs out by itself", self.source.query)
         log.info("query %s stopped", self.source.query)
 
 

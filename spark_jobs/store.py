@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Lock
 from typing import Any, TypeAlias, TypeVar
 
 from pymongo import ASCENDING, MongoClient
@@ -115,12 +115,18 @@ class Patience:
     """Repeats a call while the store is away: back-off to `longest_s`, one log line per change of state."""
 
     def __init__(
-        self, stop: Event | None = None, longest_s: float = 5.0, sleep: Callable[[float], None] = time.sleep
+        self,
+        stop: Event | None = None,
+        longest_s: float = 5.0,
+        sleep: Callable[[float], None] = time.sleep,
+        level: int = logging.WARNING,
     ) -> None:
+        self._level = level
         self._stop = stop
         self._longest_s = longest_s
         self._sleep = sleep
         self._away = False
+        self._lock = Lock()
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's result. Raises Stopped when asked to stop meanwhile; other errors as they are."""
@@ -131,18 +137,21 @@ class Patience:
             except PyMongoError as error:
                 if not is_away(error):
                     raise
-                if not self._away:
-                    log.warning("document store is away (%s); waiting for it", type(error).__name__)
-                    self._away = True
+                self._now("document store is away (%s); waiting for it", type(error).__name__, away=True)
             else:
-                if self._away:
-                    log.warning("document store is back")
-                    self._away = False
+                self._now("document store is back", away=False)
                 return result
             if self._stop is not None and self._stop.is_set():
                 raise Stopped("stopped while the document store was away; nothing is lost")
             self._sleep(pause_s)
             pause_s = min(pause_s * 2, self._longest_s)
+
+    def _now(self, text: str, *values: str, away: bool) -> None:
+        """Say so once, whichever thread sees it first."""
+        with self._lock:
+            if self._away != away:
+                self._away = away
+                log.log(self._level, text, *values)
 
 
 def find_by_ids(collection: Collection[Doc], ids: Sequence[str], projection: Any = None) -> Iterable[Doc]:

@@ -29,13 +29,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for noisy in ("py4j", "kafka"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    stop = Event()
+    asked, stop = Event(), Event()  # the job sets `stop` at any end of its own, too
+
+    def ask(*_: object) -> None:
+        asked.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, ask)
     try:
         run_job(load_settings(), stop)
     except PipelineError as error:
-        if stop.is_set():
+        if asked.is_set():
             log.info("stopped: %s", error)
             return 0
         log.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would hide it

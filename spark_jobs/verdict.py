@@ -7,6 +7,7 @@ settles that for ever, so a retry, a replay or another split into batches gives 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -61,7 +62,7 @@ class Verdict:
         task: Task | None = None
         for batch in batches:
             for part in range(0, batch.num_rows, INSERT_ROWS):
-                messages = _messages(SOURCES[self.query].topic, batch.slice(part, INSERT_ROWS))
+                messages = messages_of(SOURCES[self.query].topic, batch.slice(part, INSERT_ROWS))
                 if task is None:
                     task = Task.open(self, messages[0].partition)
                 yield task.judge(messages)
@@ -69,7 +70,7 @@ class Verdict:
             task.write_receipt()
 
 
-def _messages(topic: str, batch: pa.RecordBatch) -> list[Message]:
+def messages_of(topic: str, batch: pa.RecordBatch) -> list[Message]:
     columns = (batch.column(name).to_pylist() for name in INPUT_COLUMNS)
     return [Message(topic, *row) for row in zip(*columns, strict=True)]
 
@@ -94,7 +95,8 @@ class Task:
     @classmethod
     def open(cls, spec: Verdict, partition: int) -> Task:
         """Read what the driver latched for this batch. Raises PipelineError for a task of another batch."""
-        source, db, patience = SOURCES[spec.query], _database(spec.address), Patience()
+        source, db = SOURCES[spec.query], _database(spec.address)
+        patience = Patience(level=logging.DEBUG)  # that the store is away is for the driver to say, once
         generation = patience(
             lambda: db[documents.GENERATIONS].find_one({"_id": f"{spec.query}|{spec.generation}"})
         )

@@ -102,12 +102,14 @@ class BatchWriter:
             self.patience(lambda: wait_while_held(self.db, self.source.query, self.stop))
             self.patience(lambda: self.generation.begin_writing(batch))
             self.patience(lambda: self._write(touched, done, batch))
-            self.patience(lambda: self.generation.end_writing(batch))
-            for head in done.heads:
-                self.patience(partial(accounts.post, self.db, self.source.query, self.source.topic, head))
-        self.patience(lambda: self.generation.settle(batch, done.max_event_ms))
         seconds = {"verdict_and_windows": judged_s, "total": time.monotonic() - began}
         self.patience(lambda: self._report(batch, done, seconds))
+        if done.heads or rows:
+            self.patience(lambda: self.generation.end_writing(batch))
+            query, topic, epoch = self.source.query, self.source.topic, self.generation.epoch
+            for head in done.heads:
+                self.patience(partial(accounts.post, self.db, query, topic, head, epoch))
+        self.patience(lambda: self.generation.settle(batch, done.max_event_ms))
         self.patience(lambda: receipts.clear(self.db, prefix))
 
     def take_in(self, found: Receipts) -> None:
@@ -163,8 +165,11 @@ class BatchWriter:
         self.books.write_runs(written)
 
     def _report(self, batch: int, done: Receipts, seconds: Mapping[str, float]) -> None:
+        """Before the accounts move: run again after that, the batch counts nothing, and says nothing."""
         doc = batch_doc(self.source.query, self.generation, batch, done, seconds, self.clock())
-        self.db[documents.PROGRESS].replace_one({"_id": doc["_id"]}, doc, upsert=True)
+        again = batch <= self.generation.done
+        change = {"$setOnInsert" if again else "$set": doc}
+        self.db[documents.PROGRESS].update_one({"_id": doc["_id"]}, change, upsert=True)
 
     def idle(self, work: Callable[[], None]) -> bool:
         """Do some work between two batches; False where a batch is under way or has failed."""
