@@ -105,6 +105,8 @@ class Managed:
             waiting = self.service.ready()
             if waiting is None:
                 self.state = "running"
+                if self.restarts:
+                    self._say(f"{self.name:<10} runs again (pid {self.running.pid})")
             elif now_s > self._ready_by_s:
                 self._say(f"{self.name:<10} is not ready in time (waits for {waiting}); ending it")
                 self.running.stop()

@@ -134,6 +134,7 @@ def end_group(pid: int, timeout_s: float, process: subprocess.Popen[bytes] | Non
     for member in family:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             member.kill()  # psutil looks at the creation time too, so a reused pid is safe
+    psutil.wait_procs(family, timeout=5)
     if process is not None:
         process.wait()
     return graceful

@@ -108,6 +108,8 @@ class Supervisor:
         pid = one.running.pid if one.running else ""
         where = f", port {one.service.port}" if one.service.port else ""
         which = f", {self._plan.server.words}" if one.name == "store" and self._plan.server else ""
+        if not one.service.restart:
+            return f"{one.name:<10} started (pid {pid}); watch it with ./joule logs {one.name} -f"
         return f"{one.name:<10} ready in {took_s:.1f} s (pid {pid}{where}{which})"
 
     def _cannot(self, one: Managed) -> NoReturn:

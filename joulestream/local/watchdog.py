@@ -47,6 +47,7 @@ class Watchdog:
     def _tell(self) -> None:
         line = json.dumps(list(self._watched.values())).encode() + b"\n"
         if self._process.poll() is not None:
+            self.close()
             self._process = self._start()
         pipe: IO[bytes] | None = self._process.stdin
         if pipe is not None:
