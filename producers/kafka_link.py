@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import socket
@@ -108,8 +107,13 @@ class KafkaLink:
 
     def close(self) -> None:
         """Let go; what is not acknowledged stays in the spool."""
-        with contextlib.suppress(self._errors.KafkaError, OSError):
+        try:
             self._producer.close(timeout=0.5)
+        except (self._errors.KafkaError, OSError):
+            # It could not flush and so did not close: without this its thread would go on, and send late.
+            sender = getattr(self._producer, "_sender", None)
+            if sender is not None:
+                sender.force_close()
 
 
 def _listens(address: str) -> bool:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 FIRST_BACKOFF_S = 0.5
-MAX_BACKOFF_S = 15.0
+MAX_BACKOFF_S = 5.0
 ADOPT_EVERY_S = 30.0
 IDLE_WAIT_S = 5.0
 
@@ -50,6 +50,8 @@ class Publisher:
         self._wake = threading.Event()
         self._empty = threading.Condition()
         self._closing = threading.Event()
+        self._retry = threading.Event()
+        self._failures = 0
         self._link: Link | None = None
         self._away = False
         self._backoff_s = FIRST_BACKOFF_S
@@ -84,13 +86,18 @@ class Publisher:
         self._wake.set()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing waits in the spool; False where that took too long or the broker is away."""
+        """Wait until nothing waits in the spool; False where that took too long.
+
+        Where the broker is known to be away, one more try decides.
+        """
         until_s = time.monotonic() + timeout_s
+        failures = self._failures
+        self._retry.set()
         self._wake.set()
         with self._empty:
             while len(self._spool):
                 left_s = until_s - time.monotonic()
-                if left_s <= 0 or self._away or not self._thread.is_alive():
+                if left_s <= 0 or self._failures > failures or not self._thread.is_alive():
                     return False
                 self._empty.wait(min(left_s, 0.2))
         return True
@@ -105,6 +112,7 @@ class Publisher:
         start_s = time.monotonic()
         sent = self.flush(timeout_s)
         self._closing.set()
+        self._retry.set()
         self._wake.set()
         self._thread.join(max(0.2, timeout_s - (time.monotonic() - start_s)))
         return sent
@@ -200,10 +208,12 @@ class Publisher:
         if not self._away:
             self._away = True
             log.warning("%s; events are kept in %s and sent later", error, self._folder)
+        self._failures += 1
         with self._empty:
             self._empty.notify_all()
         sleep_s, self._backoff_s = self._backoff_s, min(MAX_BACKOFF_S, self._backoff_s * 2)
-        self._closing.wait(sleep_s)
+        self._retry.wait(sleep_s)
+        self._retry.clear()
         return 0.0
 
 

@@ -7,8 +7,10 @@ its power is integrated by trapezoids: `estimated`. Blank values are missing. Ve
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -20,6 +22,8 @@ from schemas.errors import RetryableError, SourceGone
 from schemas.units import j_from_mj, mib_from_bytes, w_from_mw
 
 BLANK_64 = 9.22e18  # NVML and DCGM mark "no value" by numbers from here on
+DRIVER_LIBRARY = "libnvidia-ml.so.1"
+NO_DRIVER_REMEDY = "install the NVIDIA driver, and in a container start it with the NVIDIA runtime"
 BLANK_32 = 2**31 - 16
 T = TypeVar("T")
 
@@ -71,7 +75,7 @@ class NvmlMeter:
         except self._nvml.NVMLError as error:
             raise MeterUnavailable(
                 f"NVML does not answer: {error}",
-                "install the NVIDIA driver, and in a container start it with the NVIDIA runtime",
+                NO_DRIVER_REMEDY,
             ) from error
         if not self._gpus:
             raise MeterUnavailable("NVML finds no GPU on this machine")
@@ -176,11 +180,22 @@ def _known(value: float | None, limit: float = BLANK_64) -> float | None:
     return None if value is None or not 0 <= value < limit else float(value)
 
 
+def _has_driver_library() -> bool:
+    try:
+        ctypes.CDLL(DRIVER_LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _import_nvml() -> Any:
+    if sys.platform == "linux" and not _has_driver_library():
+        # Asked first: the module costs 15 MB of memory, which a machine without GPU need not spend.
+        raise MeterUnavailable(f"there is no NVIDIA driver library ({DRIVER_LIBRARY})", NO_DRIVER_REMEDY)
     try:
         return importlib.import_module("pynvml")
     except ImportError as error:

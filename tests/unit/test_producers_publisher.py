@@ -141,6 +141,20 @@ def test_close_returns_soon_while_the_broker_is_away_and_keeps_the_events(
     left.close()
 
 
+def test_close_tries_once_more_where_the_broker_was_away(
+    start: Callable[..., Publisher], broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_BACKOFF_S", 60.0)
+    monkeypatch.setattr(module, "MAX_BACKOFF_S", 60.0)
+    broker.up = False
+    one = start()
+    one.send("t", "k", b"v")
+    eventually(lambda: one.away)
+    broker.up = True
+    assert one.close(5.0)
+    assert broker.taken == [b"v"]
+
+
 def test_close_does_not_wait_longer_than_told_for_a_broker_that_hangs(tmp_path: Path) -> None:
     hang = threading.Event()
 
