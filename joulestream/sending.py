@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from joulestream.reaching import need_broker, no_broker
 from schemas.errors import PipelineError, RetryableError
 
-MAX_REQUEST_BYTES = 64 * 2**20  # far above any topic's limit: whether a message is too large, the broker says
+MAX_REQUEST_BYTES = 64 * 2**20  # above any topic's limit, which is what counts
+BATCH_BYTES = 128 * 1024
+OVERHEAD_BYTES = 128  # of a record and its batch, without key and value
+LIMIT = "max.message.bytes"
 IN_FLIGHT_BYTES = 32 * 2**20
 IN_FLIGHT_MESSAGES = 20_000
 SHOWN_FAILURES = 5
@@ -26,8 +30,9 @@ class Outbox:
     Bounded: `send` waits while too much is in flight. A message keeps its place behind those before it.
     """
 
-    def __init__(self, producer: Any, bootstrap: str) -> None:
+    def __init__(self, producer: Any, bootstrap: str, limits: Mapping[str, int]) -> None:
         self._producer = producer
+        self._limits = limits
         self._bootstrap = bootstrap
         self._changed = threading.Condition()
         self._waiting = 0
@@ -45,6 +50,11 @@ class Outbox:
                 self._changed.wait()
             self._waiting += 1
             self._waiting_bytes += len(value)
+        limit = self._limits.get(topic)
+        if limit is not None and len(value) + len(key or b"") + OVERHEAD_BYTES > limit:
+            # Refused here: after the broker's refusal the messages behind it would be out of sequence.
+            self._settle(len(value), label, _too_large(len(value), topic, limit))
+            return
         try:
             future = self._producer.send(topic, value=value, key=key)
         except KafkaTimeoutError as error:
@@ -81,6 +91,12 @@ class Outbox:
             self._changed.notify_all()
 
 
+def _too_large(size: int, topic: str, limit: int) -> PipelineError:
+    return PipelineError(
+        f"the message has {size} bytes; topic {topic} takes at most {limit} (max.message.bytes)"
+    )
+
+
 @contextmanager
 def outbox(bootstrap: str, topics: tuple[str, ...]) -> Iterator[Outbox]:
     """An open way to these topics; at the end it waits for what is in flight.
@@ -88,33 +104,42 @@ def outbox(bootstrap: str, topics: tuple[str, ...]) -> Iterator[Outbox]:
     Raises RetryableError where no broker answers, PipelineError where a topic is not there.
     """
     need_broker(bootstrap)
+    limits = size_limits(bootstrap, topics)
     try:
         producer = KafkaProducer(
             bootstrap_servers=bootstrap,
             max_request_size=MAX_REQUEST_BYTES,
             linger_ms=5,
-            batch_size=128 * 1024,
+            batch_size=min(BATCH_BYTES, *limits.values()),
             max_block_ms=20_000,
         )
     except (KafkaError, OSError) as error:
         raise no_broker(bootstrap) from error
     try:
-        for topic in topics:
-            _need(producer, topic, bootstrap)
-        box = Outbox(producer, bootstrap)
+        box = Outbox(producer, bootstrap, limits)
         yield box
         box.finish()
     finally:
         producer.close(timeout=10)
 
 
-def _need(producer: Any, topic: str, bootstrap: str) -> None:
+def size_limits(bootstrap: str, topics: tuple[str, ...]) -> dict[str, int]:
+    """`max.message.bytes` of each topic. Raises RetryableError, PipelineError where a topic is not there."""
     try:
-        found = producer.partitions_for(topic)
-    except KafkaError:
-        found = None
-    if not found:
-        raise PipelineError(
-            f"topic {topic!r} is not on the broker at {bootstrap}; ./joule up and ./joule stream create the "
-            "topics, or create it with message.timestamp.type=LogAppendTime"
-        )
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    except (KafkaError, OSError) as error:
+        raise no_broker(bootstrap) from error
+    try:
+        missing = sorted(set(topics) - set(admin.list_topics()))
+        if missing:
+            raise PipelineError(
+                f"topic {missing[0]!r} is not on the broker at {bootstrap}; ./joule up creates the topics, or "
+                "create it with message.timestamp.type=LogAppendTime"
+            )
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {LIMIT: None}) for topic in topics]
+        answer = admin.describe_configs(wanted, config_filter="All")
+        return {name: int(configs[LIMIT]["value"]) for name, configs in answer["topic"].items()}
+    except KafkaError as error:
+        raise RetryableError(f"the broker at {bootstrap} did not tell of its topics: {error}") from error
+    finally:
+        admin.close()

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from conf.settings import Kafka
 from joulestream.cli import app
 from joulestream.local.topics import ensure_topics
+from joulestream.sending import size_limits
 from schemas import documents
 from schemas.documents import window_id
 from schemas.errors import ContractError, PipelineError
@@ -155,7 +156,13 @@ def test_replay_of_a_message_that_the_broker_refuses_fails_and_names_the_line(ka
     said = joule("replay", file, "--topic", TRAINING_EVENTS, "--json", code=1)
     found = json.loads(said.stdout)
     assert (found["sent"], found["failed"]) == (2, 1)
-    assert "line 2" in found["failures"][0]
+    assert "line 2: " in found["failures"][0]
+    assert "20000000 bytes" in found["failures"][0]
+
+
+def test_a_topic_that_is_not_there_is_named(kafka, tmp_path):
+    with pytest.raises(PipelineError, match=r"'no\.such\.topic' is not on the broker"):
+        size_limits(kafka, (TRAINING_EVENTS, "no.such.topic"))
 
 
 def test_shifted_replay_ends_now(kafka, tmp_path):
