@@ -43,3 +43,10 @@ def context(data_dir: Path | None = None, flags: Mapping[str, Any] | None = None
         if given.get(key) is None and env_name(key) not in os.environ:
             given[key] = value
     return Context(load_settings(given), state)
+
+
+def data_folder(data_dir: Path | None) -> Path:
+    """The absolute data folder of flag, environment or default, made if it is not there."""
+    folder = Path(os.path.abspath((data_dir or load_settings().data_dir).expanduser()))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

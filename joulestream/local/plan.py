@@ -143,10 +143,3 @@ def check_given(plan: Plan) -> list[str]:
 def _must_answer(what: str, where: str, problem: str | None) -> None:
     if problem:
         raise RetryableError(f"{what} does not answer ({problem}): start it, or correct {where}")
-
-
-def data_folder(data_dir: Path | None) -> Path:
-    """The absolute data folder of flag, environment or default, made if it is not there."""
-    folder = Path(os.path.abspath((data_dir or load_settings().data_dir).expanduser()))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

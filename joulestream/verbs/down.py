@@ -7,8 +7,8 @@ import signal
 import time
 from contextlib import suppress
 
+from joulestream.context import data_folder
 from joulestream.local.leftovers import end_leftovers
-from joulestream.local.plan import data_folder
 from joulestream.local.state import StackState, read_state
 from joulestream.output import DataDir, say
 from schemas.errors import PipelineError

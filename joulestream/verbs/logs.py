@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from joulestream.local.plan import data_folder
+from joulestream.context import data_folder
 from joulestream.output import DataDir
 from schemas.errors import PipelineError
 

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from joulestream.context import data_folder
 from joulestream.local.leftovers import end_leftovers
 from joulestream.local.lock import Held, held
-from joulestream.local.plan import Wishes, data_folder, given_servers
+from joulestream.local.plan import Wishes, given_servers
 from joulestream.local.state import FILE, read_state
 from joulestream.output import USAGE, DataDir, say
 from joulestream.verbs.up import LOCK

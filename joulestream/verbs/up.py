@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from joulestream.context import data_folder
 from joulestream.local.lock import Held, held
-from joulestream.local.plan import Plan, Wishes, data_folder, given_servers, make_plan
+from joulestream.local.plan import Plan, Wishes, given_servers, make_plan
 from joulestream.local.process import ROOT, last_words, python
 from joulestream.local.state import StackState, read_state
 from joulestream.output import DataDir, KafkaBootstrap, MongoUri, say
