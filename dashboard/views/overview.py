@@ -77,7 +77,7 @@ def sources(found: Overview) -> str:
 
 def over_time(chosen: str | None) -> None:
     """Energy of everything per window."""
-    windows = context.windows("all", (None,), context.since(chosen))
+    windows = context.windows("all", ("all",), context.since(chosen))
     if not windows:
         st.caption("No window in this range. Choose a longer one, or wait for the next event.")
         return
