@@ -82,5 +82,9 @@ def add_spark_figures(db: Db, query: str, generation: Generation, progress: Mapp
     """Add Spark's figures to the document of their batch; returns them."""
     figures = spark_figures(progress)
     number = generation.first_batch + int(progress["batchId"])
-    db[documents.PROGRESS].update_one({"_id": progress_id(query, number)}, {"$set": figures})
+    progresses = db[documents.PROGRESS]
+    if not progresses.update_one({"_id": progress_id(query, number)}, {"$set": figures}).matched_count:
+        # Nothing came: the batch that is named has not been run, so the figures say where the last one left.
+        lag = {name: figures[name] for name in ("lag", "lag_by_partition")}
+        progresses.update_one({"_id": progress_id(query, number - 1)}, {"$set": lag})
     return figures

@@ -60,7 +60,7 @@ class Runner:
     patience: Patience
     query: StreamingQuery | None = None
     writer: BatchWriter | None = None
-    seen_batch: int = -1
+    seen_at: str = ""
     starts: int = 0
     generation: Generation | None = field(default=None)
 
@@ -134,18 +134,20 @@ class Runner:
         if not self.query.isActive:
             self._ended()
             return
-        self._note_progress(self.query.lastProgress)
+        for progress in self.query.recentProgress:
+            self._note_progress(progress)
         self.writer.idle(partial(self.patience, partial(self._repair, self.writer)))
 
     def _repair(self, writer: BatchWriter) -> None:
         run_requests(self.db, self.source, writer.generation, writer.books)
 
     def _note_progress(self, progress: Any) -> None:
-        if progress is None or self.generation is None or progress["batchId"] == self.seen_batch:
-            return
-        self.seen_batch = progress["batchId"]
-        self.starts = 1
+        """Spark reports each batch, and every ten seconds that nothing came."""
         as_json = json.loads(progress.json) if hasattr(progress, "json") else progress
+        if self.generation is None or as_json["timestamp"] <= self.seen_at:
+            return
+        self.seen_at = as_json["timestamp"]
+        self.starts = 1
         figures = self.patience(
             partial(add_spark_figures, self.db, self.source.query, self.generation, as_json)
         )
