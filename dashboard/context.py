@@ -22,6 +22,7 @@ from dashboard.store import (
     Run,
     RunFilter,
     RunList,
+    RunPoint,
     RunSeries,
     Share,
     Store,
@@ -108,6 +109,13 @@ def settled_points(run_id: str, n_events: int | None) -> RunSeries:
 def _points(run_id: str) -> RunSeries:
     run = store().run(run_id, now=utc_now())
     return RunSeries(points=(), origin="events") if run is None else store().run_points(run)
+
+
+@st.cache_data(ttl=120, max_entries=64, show_spinner="Summing the run's events…")
+def progress_points(run_id: str, axis: str) -> tuple[RunPoint, ...]:
+    """A run of many events by `step` or `epoch`."""
+    run = store().run(run_id, now=utc_now())
+    return () if run is None else store().run_progress(run, axis)
 
 
 def points(run: Run) -> RunSeries:

@@ -56,7 +56,9 @@ def figures(value: float | None, digits: int = DIGITS) -> str:
         return NOT_KNOWN
     if value == 0:
         return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    # The exponent after rounding: 0.9996 is 1.00, not 1.000.
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    decimals = max(0, digits - 1 - exponent)
     if decimals > 9 or abs(value) >= 1e12:
         return f"{value:.{digits - 1}e}"
     text = f"{value:,.{decimals}f}"

@@ -226,7 +226,9 @@ def _summary(pieces: Sequence[Segment], sums: Sequence[float], values: Sequence[
     holes = [piece for piece in pieces if piece.power_w is None]
     guessed = sum(piece.length_s for piece in known if piece.estimated)
     low, high = min(p.power_w or 0.0 for p in known), max(p.power_w or 0.0 for p in known)
-    said = f"{display.energy(sums[-1])} used at {display.power(low)} to {display.power(high)}"
+    said = (
+        f"{display.energy(sums[-1] if sums else None)} used at {display.power(low)} to {display.power(high)}"
+    )
     said += _trend(values, measure)
     if holes:
         plural = "gap" if len(holes) == 1 else "gaps"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboard.store.facade import Store
-from dashboard.store.reader import Reader, StoreAway, connect
+from dashboard.store.reader import Reader, ReadTooSlow, StoreAway, connect
 from dashboard.store.rows import (
     Account,
     Energy,
@@ -35,6 +35,7 @@ __all__ = [
     "Overview",
     "Progress",
     "Quality",
+    "ReadTooSlow",
     "Reader",
     "Rejected",
     "Run",

@@ -21,6 +21,7 @@ from dashboard.store.rows import (
     Run,
     RunFilter,
     RunList,
+    RunPoint,
     RunSeries,
     Share,
     Window,
@@ -46,6 +47,7 @@ class Store:
         timeout_s: float = 5.0,
     ) -> None:
         client = connect(client_or_uri, timeout_s) if isinstance(client_or_uri, str) else client_or_uri
+        self._client = client
         self._reader = Reader(client, database)
         self._stale_after_s = stale_after_s
         self.window_s = window_s
@@ -54,6 +56,16 @@ class Store:
     def hosts(self) -> str:
         """Where the store is, without user and password."""
         return self._reader.hosts
+
+    def close(self) -> None:
+        """End the connections. Also at the end of a `with`."""
+        self._client.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def ping(self) -> None:
         """Raises StoreAway unless the store answers."""
@@ -101,6 +113,10 @@ class Store:
     def run_points(self, run: Run, max_points: int = MAX_POINTS) -> RunSeries:
         """A run over time, at most about `max_points` intervals (a gap is never merged away)."""
         return series.read_points(self._reader, run, self.window_s, max_points)
+
+    def run_progress(self, run: Run, axis: str, max_points: int = MAX_POINTS // 2) -> tuple[RunPoint, ...]:
+        """A run by `step` or `epoch`, summed in the server; for runs whose points come from windows."""
+        return series.read_progress(self._reader, run, axis, max_points)
 
     def windows(
         self,

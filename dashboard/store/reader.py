@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, ExecutionTimeout, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, ExecutionTimeout, OperationFailure, PyMongoError
 
 from schemas.errors import PipelineError, RetryableError
 
@@ -36,7 +36,7 @@ def connect(uri: str, timeout_s: float = 5.0) -> MongoClient[dict[str, Any]]:
             connectTimeoutMS=wait_ms,
             socketTimeoutMS=max(wait_ms, 1000) * 4,
         )
-    except (InvalidURI, ConfigurationError):
+    except (ConfigurationError, ValueError):
         # The vendor's message quotes the address, which may hold a password.
         raise PipelineError(
             "the address in mongodb.uri / JOULE_MONGODB_URI cannot be used; "
@@ -77,10 +77,13 @@ class Reader:
                 cursor = cursor.max_time_ms(max(1, int(budget_s * 1000)))
             return list(cursor.limit(limit))
 
-    def aggregate(self, collection: str, pipeline: Sequence[Document]) -> list[dict[str, Any]]:
-        """Result of an aggregation (one that only reads)."""
+    def aggregate(
+        self, collection: str, pipeline: Sequence[Document], budget_s: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Result of an aggregation (one that only reads). Raises ReadTooSlow as `find` does."""
+        limits: dict[str, Any] = {} if budget_s is None else {"maxTimeMS": max(1, int(budget_s * 1000))}
         with self._errors():
-            return list(self._db[collection].aggregate([dict(stage) for stage in pipeline]))
+            return list(self._db[collection].aggregate([dict(stage) for stage in pipeline], **limits))
 
     def count(self, collection: str, query: Document | None = None) -> int:
         """How many documents match."""

@@ -10,11 +10,13 @@ from dashboard.store.fields import date, from_document, number, text
 from dashboard.store.intervals import merged
 from dashboard.store.reader import Reader, ReadTooSlow
 from dashboard.store.rows import Run, RunPoint, RunSeries, Window
-from dashboard.store.sums import ENERGY_FIELDS
+from dashboard.store.sums import ENERGY_FIELDS, accumulators, totals
 from schemas.documents import TRAINING_METRICS
 
 MAX_EVENTS = 5000
 BUDGET_S = 2.0
+PROGRESS_BUDGET_S = 15.0
+SUMMED = ("energy_kwh", "interval_s")
 FIELDS = (
     *ENERGY_FIELDS,
     "timestamp",
@@ -43,14 +45,50 @@ def read_points(reader: Reader, run: Run, window_s: int, max_points: int) -> Run
     return RunSeries(points=merged(points, max_points), origin="events")
 
 
+def of_run(run_id: str) -> list[dict[str, Any]]:
+    """Queries for all events of a run: two ranges of identities, and those whose identity does not name it."""
+    # `}` is the character after `|`, so this is the range of ids that begin with `kind|run_id|`.
+    spans = [{"$gte": f"{kind}|{run_id}|", "$lt": f"{kind}|{run_id}}}"} for kind in ("e", "s")]
+    return [*({"_id": span} for span in spans), {"run_ref": run_id}]
+
+
 def _events(reader: Reader, run_id: str) -> list[dict[str, Any]]:
-    """All events of a run: its two ranges of identities, and those whose identity does not name it."""
-    found: list[dict[str, Any]] = []
-    for kind in ("e", "s"):
-        # `}` is the character after `|`, so this is the range of ids that begin with `kind|run_id|`.
-        span = {"$gte": f"{kind}|{run_id}|", "$lt": f"{kind}|{run_id}}}"}
-        found += reader.find(TRAINING_METRICS, {"_id": span}, FIELDS, budget_s=BUDGET_S)
-    return found + reader.find(TRAINING_METRICS, {"run_ref": run_id}, FIELDS, budget_s=BUDGET_S)
+    queries = of_run(run_id)
+    return [
+        event
+        for query in queries
+        for event in reader.find(TRAINING_METRICS, query, FIELDS, budget_s=BUDGET_S)
+    ]
+
+
+def read_progress(reader: Reader, run: Run, axis: str, max_points: int) -> tuple[RunPoint, ...]:
+    """A run by `step` or `epoch`, joined in the server to at most `max_points` values of it per producer.
+
+    For runs of many events. Raises ReadTooSlow after `PROGRESS_BUDGET_S`.
+    """
+    top = max(getattr(run, axis) or 0.0, 1.0)
+    width: float = max(top / max_points, 1e-9) if axis == "epoch" else -(-int(top) // max_points)
+    group = accumulators(SUMMED) | {
+        "_id": {
+            "bucket": {"$floor": {"$divide": [f"${axis}", width]}},
+            "producer": {"$ifNull": ["$producer_id", "$rank"]},
+        },
+        "at": {"$max": "$timestamp"},
+        axis: {"$max": f"${axis}"},
+        "loss": {"$avg": "$loss"},
+        "accuracy": {"$avg": "$accuracy"},
+        "measurement": {"$min": "$measurement"},
+    }
+    points = []
+    for query in of_run(run.run_id):
+        pipeline = [{"$match": query}, {"$group": group}]
+        for row in reader.aggregate(TRAINING_METRICS, pipeline, PROGRESS_BUDGET_S):
+            at, sums = date(row.get("at")), totals(row, SUMMED)
+            if at is not None:
+                known = {name: row.get(name) for name in (axis, "loss", "accuracy", "measurement")}
+                known |= {"energy_kwh": sums.get("energy_kwh"), "covered_s": sums.get("interval_s")}
+                points.append(from_document(RunPoint, known, at=at, producer=str(row["_id"].get("producer"))))
+    return tuple(sorted(points, key=lambda point: point.at))
 
 
 def to_point(event: Mapping[str, Any]) -> RunPoint | None:

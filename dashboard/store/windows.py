@@ -14,6 +14,8 @@ from schemas.documents import WINDOWS
 from schemas.units import w_from_kwh
 
 WIDTHS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
+# A round width may be this much wider than needed.
+ROUNDER = 6
 FIELDS = (*ENERGY_FIELDS, "key", "window_start", "window_end", "n_events", "mean_power_w", "loss", "accuracy")
 
 
@@ -55,11 +57,10 @@ def read_windows(
 
 
 def width_for(span_s: float, window_s: int, at_most: int) -> int:
-    """The narrowest width (s), a multiple of the window, that gives at most `at_most` windows."""
-    for width in WIDTHS_S:
-        if width >= window_s and width % window_s == 0 and span_s / width <= at_most:
-            return width
-    return max(1, -(-int(span_s) // (at_most * window_s))) * window_s
+    """A width (s), a multiple of the window, that gives at most `at_most` windows: a round one if near."""
+    exact = max(1, -(-int(span_s) // (at_most * window_s))) * window_s
+    round_ones = [width for width in WIDTHS_S if width >= exact and width % window_s == 0]
+    return round_ones[0] if round_ones and round_ones[0] <= ROUNDER * exact else exact
 
 
 def read_joined(

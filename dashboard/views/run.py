@@ -10,7 +10,7 @@ from conf.links import dashboard_url, run_url
 from dashboard import context, display, widgets
 from dashboard.charts import run as charts
 from dashboard.power import by_progress, segments
-from dashboard.store import Run, RunFilter
+from dashboard.store import ReadTooSlow, Run, RunFilter
 from dashboard.text import for_html, shortened
 from dashboard.widgets import Card
 
@@ -137,14 +137,19 @@ def curves(run_id: str, axis: str, measure: str) -> None:
     if axis == "time":
         widgets.chart(charts.over_time(segments(series.points, MAX_PIECES), series.points, measure), "curves")
     else:
-        steps = by_progress(series.points, axis, MAX_PIECES)
+        try:
+            found = series.points if series.origin == "events" else context.progress_points(run_id, axis)
+        except ReadTooSlow:
+            st.info(f"Summing this run's events by {axis} takes too long here. Choose “Over: Time”.")
+            return
+        steps = by_progress(found, axis, MAX_PIECES)
         if steps:
             widgets.chart(charts.over_progress(steps, axis, measure), "curves")
         else:
             st.info(
                 f"This run's intervals name no {axis}. Choose “Over: Time”.", icon=":material/show_chart:"
             )
-    if series.reason:
+    if series.reason and axis == "time":
         widgets.note(f"Drawn from the run's windows, as {series.reason}.")
 
 
@@ -199,15 +204,17 @@ def about(run: Run) -> Sequence[tuple[str, str]]:
 
 def provenance(run: Run) -> Sequence[tuple[str, str]]:
     """Where the numbers come from."""
-    factor = display.figures(run.carbon_intensity_g_per_kwh)
     year = f", {run.carbon_intensity_year}" if run.carbon_intensity_year else ""
+    factor = (
+        f"{display.figures(run.carbon_intensity_g_per_kwh)} g CO₂e/kWh (average{year}; of the last event)"
+    )
     rows = [
         ("Measured or estimated", display.known(run.measurement)),
         ("Meters", display.known(", ".join(run.meters))),
         ("Covered time", display.duration(run.covered_s)),
         ("Gaps", display.duration(run.gap_s)),
         ("Region", display.known(run.region_iso)),
-        ("Carbon intensity", f"{factor} g CO₂e/kWh (average{year}; of the last event)"),
+        ("Carbon intensity", factor if run.carbon_intensity_g_per_kwh is not None else "not known"),
         ("Its source", display.known(run.carbon_intensity_source)),
     ]
     if run.reported_energy_kwh is not None:

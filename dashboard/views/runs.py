@@ -137,7 +137,7 @@ def actions(chosen: list[str]) -> None:
         key="compare",
         help=f"Select 2 to {MAX_COMPARED} runs in the table",
     ):
-        st.switch_page(pages["compare"], query_params=[("run", run_id) for run_id in chosen])
+        st.switch_page(pages["compare"], query_params={"run": chosen})
 
 
 def downloads(runs: list[Run]) -> None:

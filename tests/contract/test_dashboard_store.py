@@ -222,8 +222,8 @@ def test_nothing_but_reads_is_sent(store: Any, normal: Store) -> None:
 
 
 def test_a_store_that_is_away_is_named_without_a_secret() -> None:
-    away = Store("mongodb://reader:hunter2@127.0.0.1:9/?authSource=admin", timeout_s=0.3)
-    with pytest.raises(StoreAway) as error:
+    address = "mongodb://reader:hunter2@127.0.0.1:9/?authSource=admin"
+    with Store(address, timeout_s=0.3) as away, pytest.raises(StoreAway) as error:
         away.overview(NOW)
     assert "127.0.0.1:9" in str(error.value)
     assert "hunter2" not in str(error.value)
