@@ -78,8 +78,8 @@ DEFINITIONS: dict[str, Definition] = {
     "duration": Definition(
         "Duration",
         "s",
-        "From the first event to the last one, gaps included.",
-        "Time of the last event minus start of the run.",
+        "From the start of the first interval to the end of the run, gaps included.",
+        "End of the run, or its last event while it runs, minus the start of its first interval.",
     ),
     "mean_power": Definition(
         "Mean power",
@@ -124,8 +124,8 @@ DEFINITIONS: dict[str, Definition] = {
     "idle": Definition(
         "Idle",
         "kWh",
-        "Energy that the node would use with nothing running.",
-        "Per window; charged to no run.",
+        "Energy of the time in which devices were not busy; it is charged to no run.",
+        "Per device, energy × (1 − utilisation); nothing where the utilisation is not known.",
     ),
     "unattributed": Definition(
         "Unattributed",

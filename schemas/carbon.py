@@ -68,7 +68,7 @@ def _intensity(region: str | None) -> Intensity:
             world["name"],
         )
     entry = table()["countries"][code]
-    source = f"{table()['source']}, country {code}"
+    source = f"{table()['source']}, country {code}, {entry['year']}"
     return Intensity(entry["g_per_kwh"], source, entry["year"], table()["kind"], table()["scope"], code)
 
 

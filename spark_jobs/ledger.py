@@ -8,6 +8,7 @@ from typing import Any
 from bson.errors import InvalidDocument
 from pymongo.errors import BulkWriteError, DocumentTooLarge
 
+from schemas import documents
 from spark_jobs.deadletters import Message
 from spark_jobs.sources import Source, document_id, window_start_ms
 from spark_jobs.store import DUPLICATE_KEY, Db, Doc
@@ -30,6 +31,7 @@ def late_row(source: Source, identity: str, doc: Mapping[str, Any], window_ms: i
     # A run and a node may have the same name, and so may their events.
     return {
         "_id": f"{source.query}|{identity}",
+        "schema_version": documents.DOCUMENT_VERSION,
         "query": source.query,
         "keys": keys,
         **source.amounts(doc).to_doc(),

@@ -38,11 +38,12 @@ def pages(prefix: str, tally: Tally) -> list[Doc]:
     counts = {name: getattr(tally, name) for name in (*COUNTS, "rejected", "max_event_ms")}
     head = {"first": tally.first, "end": tally.end, "partition": tally.partition, **counts}
     facets = [{"key": run, "facets": entry.to_facets()} for run, entry in tally.facets.items()]
-    return [
+    contents: list[Doc] = [
         {"_id": base, "head": head},
         *({"_id": f"{base}|k{i}", "late_keys": keys} for i, keys in _chunks(sorted(tally.late_keys))),
         *({"_id": f"{base}|f{i}", "facets": chunk} for i, chunk in _chunks(facets)),
     ]
+    return [{"schema_version": documents.DOCUMENT_VERSION, **page} for page in contents]
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[tuple[int, list[Any]]]:

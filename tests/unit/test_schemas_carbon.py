@@ -20,7 +20,7 @@ def test_alpha_2_and_alpha_3_of_either_case_are_one_country(region: str) -> None
 def test_a_country_names_its_table_year_kind_and_scope() -> None:
     entry = COUNTRIES["FRA"]
     assert intensity("FR") == Intensity(
-        entry["g_per_kwh"], f"{table()['source']}, country FRA", entry["year"], "average", "lifecycle", "FRA"
+        entry["g_per_kwh"], f"{table()['source']}, country FRA, {entry['year']}", entry["year"], "average", "lifecycle", "FRA"
     )
 
 
