@@ -43,7 +43,7 @@ DEFINITIONS: dict[str, Definition] = {
         "Power now",
         "W",
         "Power of all active runs together.",
-        "Sum over active runs of the newest window's mean power × ranks; a dash if no window is known.",
+        "Sum over active runs of the mean power in the newest window; a dash if no window is known.",
     ),
     "active": Definition(
         "Active runs",
@@ -85,13 +85,13 @@ DEFINITIONS: dict[str, Definition] = {
         "Mean power",
         "W",
         "Energy over the time that measurements cover.",
-        "Energy ÷ covered time; gaps are in neither.",
+        "Energy ÷ covered time, of all ranks together; gaps are in neither.",
     ),
     "peak_power": Definition(
         "Peak power",
         "W",
         "The largest mean power over one event's interval.",
-        "Largest energy ÷ interval of any event; shorter peaks are not seen.",
+        "Largest energy ÷ interval of any event, of one rank; shorter peaks are not seen.",
     ),
     "gap": Definition(
         "Gaps",

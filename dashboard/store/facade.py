@@ -75,7 +75,7 @@ class Store:
         """Totals over all runs, and how the stream is."""
         silent = runs.silent_before(now, self._stale_after_s)
         sums = runs.read_sums(self._reader, silent)
-        active = runs.read_active_ids(self._reader, silent) if sums.n_active else {}
+        active = runs.read_active_ids(self._reader, silent) if sums.n_active else []
         since = silent - timedelta(seconds=2 * self.window_s)
         return Overview(
             n_runs=sums.n_runs,

@@ -131,6 +131,7 @@ class Window(Energy):
     mean_power_w: float | None = stored(number)
     loss: float | None = stored(number)
     accuracy: float | None = stored(number)
+    measurement: str | None = stored(text)
 
 
 @dataclass(frozen=True, kw_only=True)

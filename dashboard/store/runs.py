@@ -167,11 +167,10 @@ def read_measurements(reader: Reader) -> tuple[tuple[str | None, int], ...]:
     return tuple(sorted(((text(row["_id"]), int(row["n"])) for row in found), key=lambda pair: -pair[1]))
 
 
-def read_active_ids(reader: Reader, silent_since: datetime) -> dict[str, int]:
-    """The active runs and how many ranks each has."""
+def read_active_ids(reader: Reader, silent_since: datetime) -> list[str]:
+    """The active runs."""
     query = {"status": "running", "last_event_at": {"$gte": silent_since}}
-    found = reader.find(RUN_SUMMARY, query, ["ranks"])
-    return {str(row["_id"]): max(1, len(row.get("ranks") or ())) for row in found}
+    return [str(row["_id"]) for row in reader.find(RUN_SUMMARY, query, ["_id"])]
 
 
 def silent_before(now: datetime, stale_after_s: float) -> datetime:

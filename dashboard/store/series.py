@@ -102,7 +102,6 @@ def to_point(event: Mapping[str, Any]) -> RunPoint | None:
 
 
 def _from_windows(reader: Reader, run: Run, window_s: int, max_points: int, reason: str) -> RunSeries:
-    ranks = max(1, len(run.ranks))
     key = [run.run_id]
     span = windows.read_span(reader, "run", key)
     if span is None:
@@ -113,24 +112,22 @@ def _from_windows(reader: Reader, run: Run, window_s: int, max_points: int, reas
     else:
         width = windows.width_for(length_s, window_s, max_points)
         found = windows.read_joined(reader, "run", key, None, None, width)
-    points = tuple(window_point(window, ranks, run.measurement) for window in found)
+    points = tuple(window_point(window) for window in found)
     return RunSeries(points=points, origin="windows", reason=reason)
 
 
-def window_point(window: Window, ranks: int, measurement: str | None) -> RunPoint:
-    """A window as an interval. Ranks run side by side, so the time covered is that of one of them."""
-    covered = None if window.covered_s is None else window.covered_s / ranks
-    at = window.end
+def window_point(window: Window) -> RunPoint:
+    """A window as an interval; its `covered_s` is wall time also of a run of many ranks."""
     return RunPoint(
         energy_kwh=window.energy_kwh,
         cpu_energy_kwh=window.cpu_energy_kwh,
         gpu_energy_kwh=window.gpu_energy_kwh,
         ram_energy_kwh=window.ram_energy_kwh,
         emissions_kg=window.emissions_kg,
-        covered_s=covered,
-        at=at,
-        interval_s=(at - window.start).total_seconds(),
+        covered_s=window.covered_s,
+        at=window.end,
+        interval_s=(window.end - window.start).total_seconds(),
         loss=window.loss,
         accuracy=window.accuracy,
-        measurement=measurement,
+        measurement=window.measurement,
     )

@@ -16,7 +16,17 @@ from schemas.units import w_from_kwh
 WIDTHS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
 # A round width may be this much wider than needed.
 ROUNDER = 6
-FIELDS = (*ENERGY_FIELDS, "key", "window_start", "window_end", "n_events", "mean_power_w", "loss", "accuracy")
+FIELDS = (
+    *ENERGY_FIELDS,
+    "key",
+    "window_start",
+    "window_end",
+    "n_events",
+    "mean_power_w",
+    "loss",
+    "accuracy",
+    "measurement",
+)
 
 
 def match(
@@ -75,6 +85,7 @@ def read_joined(
     group = accumulators() | {
         "_id": {"key": "$key", "start": bucket_of("window_start", width_s)},
         "n_events": {"$sum": "$n_events"},
+        "kinds": {"$addToSet": "$measurement"},
     }
     pipeline = [{"$match": match(dimension, keys, since, until)}, {"$group": group}]
     windows = []
@@ -93,9 +104,15 @@ def read_joined(
                 end=start + timedelta(seconds=width_s),
                 n_events=int(row["n_events"]),
                 mean_power_w=power,
+                measurement=one_kind(row["kinds"]),
             )
         )
     return tuple(sorted(windows, key=lambda window: (window.start, window.key or "")))
+
+
+def one_kind(kinds: Sequence[str]) -> str | None:
+    """Measurement of some windows together: theirs if they agree, else mixed."""
+    return text(kinds[0]) if len(kinds) == 1 else ("mixed" if kinds else None)
 
 
 def read_span(
@@ -128,15 +145,15 @@ def read_groups(
     return tuple(sorted(groups, key=lambda group: -(group.energy_kwh or 0.0)))
 
 
-def read_power(reader: Reader, ranks: Mapping[str, int], since: datetime) -> float | None:
-    """Power (W) of some runs: each one's newest window since `since`, times its ranks; None if not known."""
+def read_power(reader: Reader, run_ids: Sequence[str], since: datetime) -> float | None:
+    """Power (W) of some runs: the sum of each one's newest window since `since`; None if not known."""
     newest: dict[str, tuple[datetime, float]] = {}
-    for some in chunks(list(ranks)):
+    for some in chunks(run_ids):
         query = match("run", list(some), since, None)
         for row in reader.find(WINDOWS, query, ["key", "window_start", "mean_power_w"]):
             start, key, power = date(row.get("window_start")), row.get("key"), row.get("mean_power_w")
             if start is None or key is None or power is None:
                 continue
             if key not in newest or newest[key][0] < start:
-                newest[key] = (start, float(power) * ranks[key])
+                newest[key] = (start, float(power))
     return sum(power for _, power in newest.values()) if newest else None

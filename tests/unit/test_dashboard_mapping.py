@@ -83,11 +83,12 @@ def test_an_event_without_energy_covers_nothing() -> None:
     assert to_point({"interval_s": 5.0}) is None
 
 
-def test_ranks_in_a_window_run_side_by_side() -> None:
-    document = {"window_start": NOW, "energy_kwh": 4.0, "covered_s": 240.0}
+def test_a_window_is_an_interval_that_ends_with_it() -> None:
+    document = {"window_start": NOW, "energy_kwh": 4.0, "covered_s": 45.0, "measurement": "estimated"}
     window = to_window(document, "run", 60)
     assert window is not None
-    assert window_point(window, 4, None).covered_s == 60.0
+    point = window_point(window)
+    assert (point.at, point.covered_s, point.measurement) == (NOW + timedelta(seconds=60), 45.0, "estimated")
 
 
 @pytest.mark.parametrize(
