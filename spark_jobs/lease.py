@@ -43,10 +43,11 @@ class Lease:
     epoch: int
     seconds: float
 
-    def renew(self, state: str = "running") -> None:
-        """Say that the holder lives. Raises LeaseLostError."""
+    def renew(self, state: str | None = None) -> None:
+        """Say that the holder lives, and in which state where that has changed. Raises LeaseLostError."""
+        said = {"renewed_at": _utc_now(), **({} if state is None else {"state": state})}
         result = self.db[documents.LEASES].update_one(
-            {"_id": self.query, "epoch": self.epoch}, {"$set": {"renewed_at": _utc_now(), "state": state}}
+            {"_id": self.query, "epoch": self.epoch}, {"$set": said}
         )
         if not result.matched_count:
             raise LeaseLostError(f"another process took over query {self.query}; this one stops")
