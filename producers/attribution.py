@@ -1,18 +1,18 @@
 """How much of the machine's energy a run is charged: pure arithmetic, documented in docs/reference/meters.md.
 
-CPU: where the meter knows the idle part, the rest by share of busy time; else the whole by share of
-capacity, that is energy × utilisation × share of busy time (Kepler's rule: idle energy belongs to the node,
-not to a run). Memory: by the share that the run holds. GPU: all of those visible to the run, shared among
-the trackers that see them. Shares are fractions of amounts that all trackers together cannot exceed, so
-neither can their charges.
+CPU and memory: energy × share of the CPUs' capacity, that is energy × utilisation × share of busy time. It
+is the rule by which the stream splits a node's energy, so that a run's own total and what its node attributes
+to it agree. (Kepler's rule: idle energy belongs to the node, not to a run.) GPU: all of those visible to the
+run, shared among the trackers that see them. Shares are fractions of amounts that all trackers together
+cannot exceed, so neither can their charges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from producers.ports import GpuSample, Reading
+from producers.ports import GpuSample
 from producers.registry import Entry
 
 
@@ -50,30 +50,18 @@ class Charge:
     ram_j: float | None = None
 
 
-def cpu_charge_j(reading: Reading, share: CpuShare | None) -> float | None:
-    """The run's CPU energy."""
-    energy_j, idle_j = reading.cpu_energy_j, reading.cpu_idle_energy_j
-    if energy_j is None or share is None:
-        return None
-    if idle_j is None:
-        return energy_j * share.of_capacity
-    return max(0.0, energy_j - idle_j) * share.of_busy
-
-
-def ram_charge_j(dram_energy_j: float | None, held_mib: float, total_mib: float) -> float | None:
-    """The run's memory energy."""
-    if dram_energy_j is None or total_mib <= 0:
-        return None
-    return dram_energy_j * min(1.0, held_mib / total_mib)
+def cpu_time_charge_j(energy_j: float | None, share: CpuShare | None) -> float | None:
+    """The run's part of an energy that CPU time shares out: that of the CPUs, and of memory."""
+    return None if energy_j is None or share is None else energy_j * share.of_capacity
 
 
 def gpu_shares(
     gpus: Iterable[GpuSample],
     entry: Entry,
-    others: Sequence[Entry],
+    others: Mapping[str, int],
     weights: Mapping[int, float],
 ) -> dict[str, float]:
-    """The run's share of each GPU that it sees. `others` are the other living trackers.
+    """The run's share of each GPU that it sees. `others` counts the other trackers that see it, by uuid.
 
     A GPU that no other tracker sees is the run's own. A shared one is divided by what each process was seen
     to use, where the driver tells (`weights` are the run's processes), else equally.
@@ -82,7 +70,7 @@ def gpu_shares(
     for gpu in gpus:
         if gpu.uuid not in entry.gpus:
             continue
-        sharing = 1 + sum(gpu.uuid in other.gpus for other in others)
+        sharing = 1 + others.get(gpu.uuid, 0)
         if sharing == 1:
             shares[gpu.uuid] = 1.0
         elif gpu.process_shares:

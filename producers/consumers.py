@@ -9,7 +9,7 @@ from producers.attribution import CpuLedger, gpu_shares
 from producers.host import HostState
 from producers.ports import GpuSample
 from producers.process_tree import ProcessTree, TreeUsage
-from producers.registry import Entry, Registry, by_pid
+from producers.registry import Entry, Registry, by_gpu, by_pid
 from schemas.events import Consumer, GpuShare
 
 
@@ -46,7 +46,7 @@ def _gpu_shares(
     gpus: Iterable[GpuSample], entry: Entry, living: list[Entry], usage: TreeUsage
 ) -> dict[str, float]:
     others = [other for other in living if other.producer_id != entry.producer_id]
-    return gpu_shares(gpus, entry, others, usage.weights)
+    return gpu_shares(gpus, entry, by_gpu(others), usage.weights)
 
 
 def _add(sums: dict[str, float], parts: dict[str, float]) -> None:

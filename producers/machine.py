@@ -65,8 +65,6 @@ class Machine:
                 values[f"{device}_energy_j"] = energy_j
                 if energy_j is not None:
                     sources[device] = Provenance(chosen[0].name, frozenset({chosen[0].measurement}))
-                if device == "cpu":
-                    values["cpu_idle_energy_j"] = chosen[1].cpu_idle_energy_j
         gpus: tuple[GpuSample, ...] = ()
         for sampler, reading in readings:
             if reading.gpus and not gpus:

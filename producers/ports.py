@@ -45,11 +45,9 @@ class Reading:
     """Energy of the whole machine since the meter's previous reading (J). None is not known, never zero.
 
     `platform_energy_j` contains the others (psys is a superset of package): it is never added to them.
-    `cpu_idle_energy_j` is the part of `cpu_energy_j` that is drawn without load, where the meter knows it.
     """
 
     cpu_energy_j: float | None = None
-    cpu_idle_energy_j: float | None = None
     dram_energy_j: float | None = None
     platform_energy_j: float | None = None
     gpus: tuple[GpuSample, ...] = ()

@@ -221,6 +221,4 @@ def kafka_publisher(
     bootstrap: str, folder: Path, name: str, max_mib: float, on_connect: Callable[[], None] | None = None
 ) -> Publisher:
     """The publisher on a real broker."""
-    return Publisher(
-        lambda: KafkaLink(bootstrap, f"joulestream-{name}"), folder, name, max_mib, on_connect
-    )
+    return Publisher(lambda: KafkaLink(bootstrap, f"joulestream-{name}"), folder, name, max_mib, on_connect)

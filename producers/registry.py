@@ -79,6 +79,11 @@ def by_pid(entries: Iterable[Entry]) -> Counter[int]:
     return Counter(entry.pid for entry in entries)
 
 
+def by_gpu(entries: Iterable[Entry]) -> Counter[str]:
+    """How many trackers see each GPU."""
+    return Counter(uuid for entry in entries for uuid in entry.gpus)
+
+
 def _lives(entry: Entry) -> bool:
     try:
         process = psutil.Process(entry.pid)

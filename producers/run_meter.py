@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from producers.attribution import Charge, CpuLedger, cpu_charge_j, gpu_charge_j, gpu_shares, ram_charge_j
+from producers.attribution import Charge, CpuLedger, cpu_time_charge_j, gpu_charge_j, gpu_shares
 from producers.host import Host
 from producers.machine import Machine, Provenance
 from producers.ports import GpuSample, Instant
 from producers.process_tree import ProcessTree
-from producers.registry import Entry, Registry, by_pid
+from producers.registry import Entry, Registry, by_gpu, by_pid
 from schemas.units import mib_from_bytes
 
 
@@ -51,21 +52,23 @@ class RunMeter:
         self._tree = tree or ProcessTree(entry.pid)
         self._ledger = CpuLedger()
         self._last_s: float | None = None
+        self._roots: Counter[int] = Counter()
+        self._gpu_users: Counter[str] = Counter()
 
     def look(self, at: Instant) -> Interval:
         """Energy since the previous look. Does not raise on account of a meter."""
-        living = self._registry.living()
-        usage = self._tree.sample(by_pid(living))
+        roots, gpu_users = self._sharing()
+        usage = self._tree.sample(roots)
         host = self._host.look()
         seen = self._machine.sample(at)
         reading = seen.reading
-        others = [entry for entry in living if entry.producer_id != self._entry.producer_id]
         held_mib = mib_from_bytes(usage.memory_bytes)
-        shares = gpu_shares(reading.gpus, self._entry, others, usage.weights)
+        shares = gpu_shares(reading.gpus, self._entry, gpu_users, usage.weights)
+        cpu_share = self._ledger.share(usage.cpu_s, host.busy_s, host.capacity_s)
         charge = Charge(
-            cpu_charge_j(reading, self._ledger.share(usage.cpu_s, host.busy_s, host.capacity_s)),
+            cpu_time_charge_j(reading.cpu_energy_j, cpu_share),
             gpu_charge_j(reading.gpus, shares),
-            ram_charge_j(reading.dram_energy_j, held_mib, host.memory_total_mib),
+            cpu_time_charge_j(reading.dram_energy_j, cpu_share),
         )
         from_s = at.monotonic_s if self._last_s is None else self._last_s
         self._last_s = at.monotonic_s
@@ -74,6 +77,19 @@ class RunMeter:
         charged = {"cpu": charge.cpu_j, "gpu": charge.gpu_j, "dram": charge.ram_j}
         sources = tuple(seen.sources[name] for name, energy_j in charged.items() if energy_j is not None)
         return Interval(from_s, at.monotonic_s, charge, sources, state)
+
+    def _sharing(self) -> tuple[Counter[int], Counter[str]]:
+        """Trackers by root process, and the other trackers by GPU: the more of now and of the last look.
+
+        One that came or went in between shares the whole interval. So nothing is charged twice; what it did
+        not share stays with the node.
+        """
+        living = self._registry.living()
+        roots = by_pid(living)
+        users = by_gpu(entry for entry in living if entry.producer_id != self._entry.producer_id)
+        before = (self._roots, self._gpu_users)
+        self._roots, self._gpu_users = roots, users
+        return roots | before[0], users | before[1]
 
     def close(self) -> None:
         """Close the meters."""

@@ -54,11 +54,10 @@ class PsutilMeter:
         if last is None:
             return Reading()
         over_s = at.monotonic_s - last[2]
-        idle_j = self.tdp.power_w * IDLE_FRACTION * over_s
         counted_s = total_s - last[1]
         load = min(1.0, max(0.0, (busy_s - last[0]) / counted_s)) if counted_s > 0 else 0.0
-        active_j = self.tdp.power_w * (1 - IDLE_FRACTION) * load * over_s
-        return Reading(cpu_energy_j=idle_j + active_j, cpu_idle_energy_j=idle_j)
+        power_w = self.tdp.power_w * (IDLE_FRACTION + (1 - IDLE_FRACTION) * load)
+        return Reading(cpu_energy_j=power_w * over_s)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -1,7 +1,7 @@
 """Memory power from its size, where no DRAM counter is readable: marked `estimated`.
 
 0.375 W per GiB: 3 W per 8 GB of DDR3/DDR4, Crucial's figure, which codecarbon used for all machines before
-its version 3. It is drawn whether the memory is used or not; a run is charged by the share that it holds.
+its version 3. It is drawn whether the memory is used or not.
 """
 
 from __future__ import annotations

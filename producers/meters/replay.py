@@ -1,7 +1,7 @@
 """A recorded trace behind the port of a meter: NDJSON or CSV, one reading a row.
 
-Columns: `cpu_energy_j`, `cpu_idle_energy_j`, `dram_energy_j`, `platform_energy_j` (energy since the row
-before) and, in NDJSON, `gpus` (objects with the fields of `GpuSample`). An empty or absent value is a gap.
+Columns: `cpu_energy_j`, `dram_energy_j`, `platform_energy_j` (energy since the row before) and, in NDJSON,
+`gpus` (objects with the fields of `GpuSample`). An empty or absent value is a gap.
 """
 
 from __future__ import annotations

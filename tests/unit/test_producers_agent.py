@@ -108,7 +108,9 @@ def test_schedule_does_not_drift_and_leaves_out_missed_ticks(tmp_path: Path) -> 
     clock, sink = ManualClock(), ListSink()
     agent(tmp_path, clock, sink, SimulatedMeter()).run(Ticks(clock, 10, late_s=0.3))
     seconds = [datetime.fromisoformat(s["timestamp"].replace("Z", "+00:00")) for s in samples(sink)]
-    assert [round((second - START).total_seconds(), 3) for second in seconds] == [n + 0.3 for n in range(1, 11)]
+    assert [round((second - START).total_seconds(), 3) for second in seconds] == [
+        n + 0.3 for n in range(1, 11)
+    ]
     clock, sink = ManualClock(), ListSink()
     agent(tmp_path, clock, sink, SimulatedMeter()).run(Ticks(clock, 3, late_s=2.5))
     intervals = [sample["interval_s"] for sample in samples(sink)]

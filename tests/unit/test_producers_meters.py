@@ -172,7 +172,13 @@ def read(driver: RecordedDriver, rows: int) -> list[Reading]:
 
 
 def test_nvml_prefers_the_energy_counter_and_maps_units() -> None:
-    rows = {"energy_mj": [5000, 255_000], "power_mw": [250_000], "memory": [2**30], "load": [97], "celsius": [61]}
+    rows = {
+        "energy_mj": [5000, 255_000],
+        "power_mw": [250_000],
+        "memory": [2**30],
+        "load": [97],
+        "celsius": [61],
+    }
     gpu = read(RecordedDriver([rows]), 2)[1].gpus[0]
     assert gpu == GpuSample("GPU-0", 0, "NVIDIA A100", 250.0, 250.0, 97.0, 1024.0, 61.0, "measured", None)
 
@@ -246,7 +252,7 @@ def test_psutil_estimate_is_a_line_between_idle_and_tdp() -> None:
     times = iter([(0.0, 0.0), (0.0, 8.0), (8.0, 16.0), (10.0, 20.0)])
     meter = PsutilMeter(Tdp(100.0, "test"), lambda: next(times))
     idle, full, half = [meter.sample(at(float(2 * n))) for n in range(4)][1:]
-    assert idle.cpu_energy_j == idle.cpu_idle_energy_j == pytest.approx(200 * IDLE_FRACTION)
+    assert idle.cpu_energy_j == pytest.approx(200 * IDLE_FRACTION)
     assert full.cpu_energy_j == pytest.approx(200.0)
     assert half.cpu_energy_j == pytest.approx(200 * (IDLE_FRACTION + 0.5 * (1 - IDLE_FRACTION)))
     assert meter.measurement == "estimated"
@@ -293,7 +299,8 @@ def test_simulated_readings_add_up_to_the_truth_and_follow_from_the_seed() -> No
     readings = [meter.sample(at(t)) for t in (10.0, 10.3, 12.0, 40.0)]
     assert readings == [twin.sample(at(t)) for t in (10.0, 10.3, 12.0, 40.0)]
     total = sum(
-        (r.cpu_energy_j or 0) + (r.dram_energy_j or 0) + sum(g.energy_j or 0 for g in r.gpus) for r in readings
+        (r.cpu_energy_j or 0) + (r.dram_energy_j or 0) + sum(g.energy_j or 0 for g in r.gpus)
+        for r in readings
     )
     assert total == pytest.approx(meter.truth_j(10.0, 40.0))
     assert SimulatedMeter(seed=4).sample(at(1.0)) == Reading()

@@ -92,7 +92,9 @@ def test_events_add_up_to_the_run_and_are_numbered_from_zero(sink: ListSink) -> 
         sum(event[part] for part in parts) == pytest.approx(event["energy_kwh"]) for event in sink.events[1:]
     )
     covered = sum(event["interval_s"] for event in sink.events[1:])
-    begun, ended = (datetime.fromisoformat(sink.events[n]["timestamp"].replace("Z", "+00:00")) for n in (0, -1))
+    begun, ended = (
+        datetime.fromisoformat(sink.events[n]["timestamp"].replace("Z", "+00:00")) for n in (0, -1)
+    )
     assert covered == pytest.approx((ended - begun).total_seconds(), abs=0.05)
 
 
@@ -321,7 +323,11 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
         ("run = tracker().start()\n", 0, "completed"),
         ("run = tracker().start()\nraise ValueError('x')\n", 1, "failed"),
         ("run = tracker().start()\nraise KeyboardInterrupt\n", -signal.SIGINT, "stopped"),
-        ("with tracker(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n", -signal.SIGTERM, "stopped"),
+        (
+            "with tracker(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n",
+            -signal.SIGTERM,
+            "stopped",
+        ),
         (
             "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
             "with tracker(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n",
@@ -355,7 +361,18 @@ def test_forked_children_neither_send_nor_end_the_run(tmp_path: Path) -> None:
 
 
 def test_package_for_training_scripts_needs_none_of_the_heavy_ones(tmp_path: Path) -> None:
-    blocked = ("pyspark", "pymongo", "bson", "streamlit", "typer", "rich", "plotly", "pandas", "sklearn", "pyarrow")
+    blocked = (
+        "pyspark",
+        "pymongo",
+        "bson",
+        "streamlit",
+        "typer",
+        "rich",
+        "plotly",
+        "pandas",
+        "sklearn",
+        "pyarrow",
+    )
     code = (
         "import sys\n"
         "class Block:\n"
