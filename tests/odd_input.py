@@ -162,10 +162,10 @@ NUMBERS = (
 )
 
 CARBON = (
-    _region("alpha-2-lower", "de", "DEU", TABLE + "DEU"),
-    _region("alpha-3-lower", "deu", "DEU", TABLE + "DEU"),
-    _region("spaces", " FR ", "FRA", TABLE + "FRA"),
-    _region("subdivision", "US-CA", "US-CA", TABLE + "USA"),
+    _region("alpha-2-lower", "de", "DEU", TABLE + "DEU, 2023"),
+    _region("alpha-3-lower", "deu", "DEU", TABLE + "DEU, 2023"),
+    _region("spaces", " FR ", "FRA", TABLE + "FRA, 2023"),
+    _region("subdivision", "US-CA", "US-CA", TABLE + "USA, 2023"),
     _region("unknown", "Atlantis", "Atlantis", WORLD + "(region 'Atlantis' not in the country table)"),
     _region("empty", "", ABSENT, WORLD + "(region not given)"),
     _region("as-operator", "$where", "$where", WORLD + "(region '$where' not in the country table)"),
