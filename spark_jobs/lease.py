@@ -16,7 +16,6 @@ from datetime import datetime, timedelta, timezone
 from threading import Event
 
 import psutil
-from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from schemas import documents
@@ -118,12 +117,10 @@ def _take(db: Db, query: str, held: Doc | None, seconds: float, now: datetime) -
         "renewed_at": now,
     }
     try:
-        taken = db[documents.LEASES].find_one_and_update(
-            {"_id": query, "epoch": epoch - 1} if held else {"_id": query, "epoch": epoch},
-            {"$set": claim},
-            upsert=held is None,
-            return_document=ReturnDocument.AFTER,
-        )
+        if held is None:
+            db[documents.LEASES].insert_one({"_id": query, **claim})
+            return Lease(db, query, epoch, seconds)
+        taken = db[documents.LEASES].update_one({"_id": query, "epoch": held["epoch"]}, {"$set": claim})
     except DuplicateKeyError:
         return None
-    return Lease(db, query, epoch, seconds) if taken else None
+    return Lease(db, query, epoch, seconds) if taken.matched_count else None

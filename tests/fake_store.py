@@ -67,10 +67,11 @@ class FakeCollection:
         return len(list(self.find(query)))
 
     def insert_one(self, doc: Doc) -> None:
+        self._store.before_write()
         self._put(doc, new=True)
 
     def insert_many(self, docs: Sequence[Doc], ordered: bool = True) -> None:
-        self._each([lambda doc=doc: self._put(doc, new=True) for doc in docs])  # type: ignore[misc]
+        self._each([lambda doc=doc: self.insert_one(doc) for doc in docs])  # type: ignore[misc]
 
     def bulk_write(self, writes: Sequence[UpdateOne], ordered: bool = True) -> None:
         self._each(
@@ -88,12 +89,14 @@ class FakeCollection:
             raise BulkWriteError({"writeErrors": errors, "writeConcernErrors": []})
 
     def replace_one(self, query: Mapping[str, Any], doc: Doc, upsert: bool = False) -> Result:
+        self._store.before_write()
         found = self.find_one(query)
         if found is not None or upsert:
             self._put({**doc, "_id": (found or query)["_id"]}, new=found is None)
         return Result(found is not None)
 
     def update_one(self, query: Mapping[str, Any], change: Mapping[str, Any], upsert: bool = False) -> Result:
+        self._store.before_write()
         found = self.find_one(query)
         if found is not None:
             self._put(_changed(found, change, inserting=False), new=False)
@@ -102,21 +105,18 @@ class FakeCollection:
         return Result(found is not None)
 
     def update_many(self, query: Mapping[str, Any], change: Mapping[str, Any]) -> Result:
-        found = list(self.find(query))
-        for doc in found:
-            self._put(_changed(doc, change, inserting=False), new=False)
-        return Result(len(found))
+        ids = [doc["_id"] for doc in self.find(query)]
+        return Result(sum(self.update_one({**query, "_id": i}, change).matched_count for i in ids))
 
     def delete_many(self, query: Mapping[str, Any]) -> Result:
-        found = list(self.find(query))
-        for doc in found:
+        ids = [doc["_id"] for doc in self.find(query)]
+        for i in ids:
             self._store.before_write()
-            del self.docs[doc["_id"]]
+            self.docs.pop(i, None)
             self._store.after_write()
-        return Result(len(found))
+        return Result(len(ids))
 
     def _put(self, doc: Mapping[str, Any], new: bool) -> None:
-        self._store.before_write()
         if new and doc["_id"] in self.docs:
             raise DuplicateKeyError(f"{doc['_id']} is there already", 11000)
         self.docs[doc["_id"]] = bson.encode(doc)

@@ -102,6 +102,34 @@ def test_messages_that_kafka_drops_are_in_totals_or_unknown(story: list[tuple[An
         assert sum(account["accepted"] for account in accounts_of(world).values()) == len(rows)
 
 
+FIRST = ("send", [event(number, 0) for number in (0, 1, 2, 7, 9, 1, 20)] + [bad(0), bad(1)])
+SECOND = ("send", [event(number, 0) for number in (3, 4, 5, 9, 12, 13, 16)] + [event(0, 1), bad(2)])
+WRITES = range(1, 75)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("lose", [False, True], ids=["checkpoint-stays", "checkpoint-lost"])
+def test_a_kill_at_any_write_changes_nothing(monkeypatch: pytest.MonkeyPatch, done: bool, lose: bool) -> None:
+    for at in WRITES:
+        world = World(TRAINING, monkeypatch)
+        tell(world, [FIRST, ("batch", 9), SECOND, ("kill", at, done, lose)])
+        check_accounts(world)
+        check_documents(world, truth_of(world))
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_a_process_that_hangs_at_any_write_and_goes_on_later_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, done: bool, batches: int
+) -> None:
+    """The checkpoint of the one that took over is lost besides, so that what is stored must say it all."""
+    for at in WRITES:
+        world = World(TRAINING, monkeypatch)
+        tell(world, [FIRST, ("batch", 2), SECOND, ("takeover", at, done, batches), ("lose",)])
+        check_accounts(world)
+        check_documents(world, truth_of(world))
+
+
 def test_a_cache_smaller_than_a_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(TRAINING, monkeypatch, cache_size=2)
     sends = [("send", [event(number, 0) for number in range(EVENTS)])]
