@@ -7,7 +7,7 @@ that nested or overlapping trackers together never count it more than once.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ class ProcessTree:
         self._root_pid = root_pid
         self._read = read or TreeReader()
         self._last: dict[int, ProcessStat] | None = None
+        self._weights: dict[int, float] = {}
         self._newest = 0.0
 
     def sample(self, trackers: Mapping[int, int]) -> TreeUsage:
@@ -56,12 +57,14 @@ class ProcessTree:
         above = 0
         if sum(trackers.values()) > trackers.get(self._root_pid, 0):
             above = sum(trackers.get(pid, 0) for pid in ancestors(self._root_pid))
+        before = self._weights
         weights = {pid: 1 / n for pid, n in covering(self._root_pid, now, trackers, above).items()}
         cpu_s = 0.0
         if self._last is not None:
-            used = used_since(self._last, now, self._newest)
-            cpu_s = sum(seconds * weights.get(pid, 1.0) for pid, seconds in used.items())
-        self._last = now
+            used = used_since(self._last, now, self._newest, before)
+            both = {**before, **weights}
+            cpu_s = sum(seconds * both.get(pid, 1.0) for pid, seconds in used.items())
+        self._last, self._weights = now, weights
         self._newest = max([self._newest, *(stat.started for stat in now.values())])
         memory = sum(stat.memory_bytes * weights.get(pid, 1.0) for pid, stat in now.items())
         return TreeUsage(cpu_s, memory, weights)
@@ -85,16 +88,21 @@ def covering(
 
 
 def used_since(
-    last: Mapping[int, ProcessStat], now: Mapping[int, ProcessStat], newest: float
+    last: Mapping[int, ProcessStat],
+    now: Mapping[int, ProcessStat],
+    newest: float,
+    weights: Mapping[int, float],
 ) -> dict[int, float]:
     """CPU seconds by process since the last look; a finished child's are its waiting ancestor's.
 
     The time that a parent reports of children it waited for contains what was counted while they lived:
     that is taken off. `newest` is the latest start seen before: a process that joined the tree but is older
-    brings nothing.
+    brings nothing. `weights` are the last look's: where a child with a tracker of its own ended, what is
+    waited for stands under that child, since its tracker was charged for it too.
     """
     alive = {pid for pid, stat in now.items() if pid in last and last[pid].started == stat.started}
     counted: Counter[int] = Counter()
+    lightest: dict[int, int] = {}
     for stat in last.values():
         if stat.pid in alive:
             continue
@@ -102,14 +110,17 @@ def used_since(
         while heir in last and heir not in alive:
             heir = last[heir].ppid
         counted[heir] += stat.own_s + stat.waited_s  # type: ignore[assignment]  # seconds, not a count
-    used: dict[int, float] = {}
+        if weights.get(stat.pid, 1.0) < weights.get(lightest.get(heir, heir), 1.0):
+            lightest[heir] = stat.pid
+    used: dict[int, float] = defaultdict(float)
     for pid, stat in now.items():
         if pid in alive:
             before = last[pid]
             waited = max(0.0, stat.waited_s - before.waited_s - counted[pid])
-            used[pid] = max(0.0, stat.own_s - before.own_s) + waited
+            used[pid] += max(0.0, stat.own_s - before.own_s)
+            used[lightest.get(pid, pid)] += waited
         elif stat.started >= newest:
-            used[pid] = stat.own_s + stat.waited_s
+            used[pid] += stat.own_s + stat.waited_s
     return used
 
 

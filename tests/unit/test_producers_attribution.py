@@ -36,33 +36,33 @@ def tree(*stats: ProcessStat) -> dict[int, ProcessStat]:
 
 
 def test_own_time_counts_since_the_last_look() -> None:
-    assert used_since(tree(stat(1, 0, 5.0)), tree(stat(1, 0, 7.5)), 1.0) == {1: 2.5}
+    assert used_since(tree(stat(1, 0, 5.0)), tree(stat(1, 0, 7.5)), 1.0, {}) == {1: 2.5}
 
 
 def test_child_that_ended_is_counted_once() -> None:
     last = tree(stat(1, 0, 5.0), stat(2, 1, 3.0))
     now = tree(stat(1, 0, 5.0, waited=3.5))  # the child used 0.5 more, and was waited for
-    assert used_since(last, now, 1.0) == {1: 0.5}
+    assert used_since(last, now, 1.0, {}) == {1: 0.5}
 
 
 def test_grandchild_that_ended_with_its_parent_is_counted_once() -> None:
     last = tree(stat(1, 0), stat(2, 1, 1.0), stat(3, 2, 4.0))
     now = tree(stat(1, 0, waited=1.0 + 4.0 + 0.25))
-    assert used_since(last, now, 1.0) == {1: 0.25}
+    assert used_since(last, now, 1.0, {}) == {1: 0.25}
 
 
 def test_child_that_began_and_ended_between_looks_is_counted() -> None:
-    assert used_since(tree(stat(1, 0)), tree(stat(1, 0, waited=2.0)), 1.0) == {1: 2.0}
+    assert used_since(tree(stat(1, 0)), tree(stat(1, 0, waited=2.0)), 1.0, {}) == {1: 2.0}
 
 
 def test_child_that_nobody_waits_for_takes_nothing_back() -> None:
     last = tree(stat(1, 0, 5.0), stat(2, 1, 3.0))
-    assert used_since(last, tree(stat(1, 0, 6.0)), 1.0) == {1: 1.0}
+    assert used_since(last, tree(stat(1, 0, 6.0)), 1.0, {}) == {1: 1.0}
 
 
 def test_new_process_counts_from_its_start_but_an_older_one_that_joins_does_not() -> None:
     now = tree(stat(1, 0), stat(2, 1, 0.5, started=9.0), stat(3, 1, 1000.0, started=0.5))
-    assert used_since(tree(stat(1, 0)), now, 1.0) == {1: 0.0, 2: 0.5}
+    assert used_since(tree(stat(1, 0)), now, 1.0, {}) == {1: 0.0, 2: 0.5}
 
 
 def test_pid_used_anew_is_another_process() -> None:
@@ -70,7 +70,15 @@ def test_pid_used_anew_is_another_process() -> None:
         tree(stat(1, 0), stat(2, 1, 50.0)),
         tree(stat(1, 0, waited=50.0), stat(2, 1, 0.25, started=9.0)),
     )
-    assert used_since(last, now, 1.0) == {1: 0.0, 2: 0.25}
+    assert used_since(last, now, 1.0, {}) == {1: 0.0, 2: 0.25}
+
+
+def test_last_moments_of_a_child_with_a_tracker_of_its_own_are_shared_with_it() -> None:
+    looks = iter([tree(stat(1, 0), stat(2, 1, 3.0)), tree(stat(1, 0, 1.0, waited=3.5))])
+    outer = ProcessTree(1, lambda _pid: next(looks))
+    both = {1: 1, 2: 1}
+    outer.sample(both)
+    assert outer.sample(both).cpu_s == 1.0 + 0.5 / 2
 
 
 def test_nested_trackers_divide_what_both_cover() -> None:
