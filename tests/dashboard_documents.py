@@ -19,6 +19,7 @@ Documents = Database[dict[str, Any]]
 def interval_events(rng: random.Random, power: float, n_events: int) -> list[dict[str, Any]]:
     """The intervals of a run: energy by device, falling loss, rising accuracy."""
     events = []
+    ceiling = min(0.97, 0.84 + 0.05 * math.log10(power + 1))
     for n in range(n_events):
         watts = power * (1 + 0.25 * math.sin(n / 6) + rng.uniform(-0.08, 0.08))
         progress = (n + 1) / n_events
@@ -31,7 +32,7 @@ def interval_events(rng: random.Random, power: float, n_events: int) -> list[dic
             "epoch": 1 + n // 12,
         }
         event |= {"loss": 2.3 * math.exp(-3 * progress) + rng.uniform(0, 0.04)}
-        event |= {"accuracy": 0.97 - 0.85 * math.exp(-4 * progress), "measurement": "measured"}
+        event |= {"accuracy": ceiling - 0.8 * math.exp(-4 * progress), "measurement": "measured"}
         if n_events > 80 and n_events * 0.6 < n < n_events * 0.7:
             event["measurement"] = "estimated"
         events.append(event)
@@ -117,7 +118,7 @@ def summary(
         "measurement": "measured",
         "meters": ["rapl", "nvml"],
         "schema_version": 1,
-        "hyperparameters": {"learning_rate": 0.001 * (1 + len(run_id)), "batch_size": 64},
+        "hyperparameters": {"learning_rate": round(0.001 * (1 + len(run_id)), 4), "batch_size": 64},
         **who,
         **more,
     }
