@@ -71,6 +71,7 @@ class Verdict:
 
 
 def messages_of(topic: str, batch: pa.RecordBatch) -> list[Message]:
+    """The rows of an Arrow batch with INPUT_COLUMNS as messages."""
     columns = (batch.column(name).to_pylist() for name in INPUT_COLUMNS)
     return [Message(topic, *row) for row in zip(*columns, strict=True)]
 
