@@ -19,7 +19,7 @@ from bench.pipeline.servers import Servers, machine, servers
 from bench.pipeline.sizes import FULL, QUICK, Sizes
 from conf.settings import Settings
 from joulestream.local.jars import ensure_jars
-from joulestream.local.java import Java, find_java
+from joulestream.local.java import find_java
 from joulestream.local.process import end_group, last_words, python
 from joulestream.output import say
 from schemas.errors import PipelineError
@@ -108,15 +108,19 @@ def _throughput(own: Servers, folder: Path, sizes: Sizes) -> tuple[dict[str, flo
     settings = own.settings(folder / "job", "job")
     say(f"bench: {sizes.rows:,} messages, and five steps over them")
     steps: dict[str, Any] = {}
-    for step in _stages(settings, own.java, folder / "stages.log", sizes):
+    for step in _stages(own, settings, folder / "stages.log", sizes):
         steps[step.pop("step")] = step
-        say(f"bench: {list(steps)[-1]}: {step['rows_per_s'] or 0:,.0f} rows/s in {step['batches']} batches")
+        say(f"bench: {list(steps)[-1]}: {step['rows_per_s'] or 0:,.0f} rows/s, {step['cpu']}")
     clients = min(settings.kafka.partitions, task_slots(settings.stream.master))
     written = int(steps["end_to_end"]["rows"] * 0.9)  # duplicates and broken messages are no rows
     alone = own.settings(folder / "alone", "alone")
     rows = min(sizes.insert_rows, written)
-    steps["store_insert"] = inserts.insert_rate(settings, alone, rows, sizes.insert_batch, clients)
-    say(f"bench: store_insert: {steps['store_insert']['rows_per_s'] or 0:,.0f} rows/s by {clients} clients")
+    steps["store_insert"] = inserts.insert_rate(
+        settings, alone, rows, sizes.insert_batch, clients, own.pids["store"]
+    )
+    say(
+        f"bench: store_insert: {steps['store_insert']['rows_per_s'] or 0:,.0f} rows/s by {clients} clients, {steps['store_insert']['cpu']}"
+    )
     return {name: steps[name]["rows_per_s"] for name in report.RATES}, steps
 
 
@@ -126,15 +130,15 @@ def task_slots(master: str) -> int:
     return int(inside) if inside.isdigit() else (os.cpu_count() or 1) if inside == "*" else 1
 
 
-def _stages(settings: Settings, java: Java, log: Path, sizes: Sizes) -> Any:
+def _stages(own: Servers, settings: Settings, log: Path, sizes: Sizes) -> Any:
     """The steps' results as they come, from a process of their own. Raises PipelineError where it fails."""
     env = {
         **os.environ,
         **settings.environment(),
-        "JAVA_HOME": str(java.home),
+        "JAVA_HOME": str(own.java.home),
         "SPARK_CONF_DIR": str(ROOT / "conf"),
     }
-    command = python("bench.pipeline.stages", json.dumps(sizes.to_doc()))
+    command = python("bench.pipeline.stages", json.dumps(sizes.to_doc()), json.dumps(own.pids))
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=output, env=env, cwd=ROOT, start_new_session=True

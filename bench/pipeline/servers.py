@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from bench.pipeline.cpu import cores
 from conf.settings import Settings, load_settings
 from joulestream.local.broker import broker_service
 from joulestream.local.java import Java
@@ -31,6 +31,7 @@ class Servers:
     uri: str
     document_server: DocumentServer
     java: Java
+    pids: Mapping[str, int]
 
     def settings(self, data_dir: Path, database: str) -> Settings:
         """Default settings but for the addresses; what the user's environment sets counts as everywhere."""
@@ -50,8 +51,11 @@ def servers(folder: Path, java: Java) -> Iterator[Servers]:
     broker_port, store_port = any_free(), any_free()
     broker = broker_service(folder / "broker", broker_port, any_free(), java, folder / "broker.log")
     store = store_service(folder / "store", store_port, document_server, folder / "store.log")
-    with running(broker, store):
-        found = Servers(f"{HOST}:{broker_port}", f"mongodb://{HOST}:{store_port}", document_server, java)
+    with running(broker, store) as started:
+        pids = {one.service.name: one.pid for one in started}
+        found = Servers(
+            f"{HOST}:{broker_port}", f"mongodb://{HOST}:{store_port}", document_server, java, pids
+        )
         ensure_topics(found.settings(folder, "bench").kafka)
         yield found
 
@@ -59,7 +63,7 @@ def servers(folder: Path, java: Java) -> Iterator[Servers]:
 def machine() -> dict[str, Any]:
     """What the figures were measured on; no names of hosts or people."""
     return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
         "cpu": _cpu_model(),
         "system": platform.system(),
