@@ -44,7 +44,7 @@ def traffic() -> Traffic:
     return Traffic(SEED, datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=2))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def producer(stack: LiveStack) -> Iterator[KafkaProducer]:
     producer = stack.producer()
     yield producer
@@ -122,9 +122,7 @@ def test_the_store_is_killed_in_the_middle_of_a_batch(
     assert stack.stream.poll() is None
 
 
-def test_the_broker_goes_away_and_comes_back(
-    stack: LiveStack, traffic: Traffic, producer: KafkaProducer
-) -> None:
+def test_the_broker_goes_away_and_comes_back(stack: LiveStack, traffic: Traffic) -> None:
     """While data flows; the stream waits for it and says so."""
     stop = Event()
     flow = Thread(target=_flow, args=(stack, traffic, stop))
@@ -136,7 +134,9 @@ def test_the_broker_goes_away_and_comes_back(
     stack.stop_server("broker")
     time.sleep(15)
     stack.begin("broker")
+    producer = stack.producer()
     send(producer, traffic.mixture(100))
+    producer.close()
     check(stack, traffic)
     assert len(stack.log_lines("Kafka is away")) - away <= 2  # one for each query
     assert len(stack.log_lines("Kafka is back")) - back <= 2
