@@ -62,6 +62,9 @@ def ensure(root: Path) -> Path:
     return venv
 
 
+PASSED_OVER = ("Ignoring ", "Requirement already satisfied", "Looking in links")
+
+
 def make(root: Path, venv: Path, lock: Path) -> None:
     """Make or complete the environment. One whose installation was cut off is made anew."""
     cut_off = (venv / UNFINISHED).exists()
@@ -72,16 +75,24 @@ def make(root: Path, venv: Path, lock: Path) -> None:
     (venv / STAMP).unlink(missing_ok=True)
     (venv / UNFINISHED).touch()
     say(f"installing the pinned packages into {venv} (once; a few minutes)")
-    # pip's words go to stderr: stdout is for data.
     install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    done = subprocess.run([str(_python(venv)), *install, "-r", str(lock)], stdout=sys.stderr, check=False)
-    if done.returncode != 0:
+    if _pip([str(_python(venv)), *install, "-r", str(lock)]) != 0:
         raise BootstrapError(
             "pip could not install requirements.lock (see above): check the network, try again"
         )
     _link(root, venv)
     (venv / STAMP).write_text(wanted_stamp(lock))
     (venv / UNFINISHED).unlink()
+
+
+def _pip(command: list[str]) -> int:
+    """Run pip with its words on stderr (stdout is for data), without what it only passes over."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stdout or ():
+            if not line.startswith(PASSED_OVER):
+                sys.stderr.write(line)
+                sys.stderr.flush()
+    return process.returncode
 
 
 @contextmanager

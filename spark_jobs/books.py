@@ -6,12 +6,15 @@ Only the holder of the lease writes them, so what it wrote last is what is store
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
+from typing import TypeVar
 
 from pymongo import UpdateOne
+from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
+from pymongo.write_concern import WriteConcern
 
 from schemas import documents
 from spark_jobs.facets import Facets
@@ -20,6 +23,8 @@ from spark_jobs.parts import Amounts, Folded, Parts
 from spark_jobs.sources import Key
 from spark_jobs.store import DUPLICATE_KEY, Db, Doc, find_by_ids
 from spark_jobs.summaries import node_window_doc, summary_doc, window_doc
+
+T = TypeVar("T")
 
 WRITES_PER_CALL = 500
 LATE_KEYS_PER_FIND = 32
@@ -111,7 +116,7 @@ class Books:
         """Set window documents."""
         build = node_window_doc if collection == documents.NODE_WINDOWS else window_doc
         docs = {i: build(page.key, page.start_ms, self._window_ms, page.parts) for i, page in pages.items()}
-        self._write(collection, docs)
+        self._write(collection, docs, self._windows)
         for i, page in pages.items():
             self._windows.keep(i, page.parts)
 
@@ -119,25 +124,49 @@ class Books:
         """Set run summaries."""
         kept = {page.run_id: page for page in pages}
         docs = {i: summary_doc(i, page.parts, page.folded, page.facets) for i, page in kept.items()}
-        self._write(documents.RUN_SUMMARY, docs)
+        self._write(documents.RUN_SUMMARY, docs, self._runs)
         for i, page in kept.items():
             self._runs.keep(i, page)
 
-    def _write(self, collection: str, docs: Mapping[str, Doc]) -> None:
-        """Set the fields of documents. Raises LeaseLostError where a later writer has been."""
+    def _write(self, collection: str, docs: Mapping[str, Doc], known: Cache) -> None:
+        """Set the fields of documents. Raises LeaseLostError where a later writer has been.
+
+        Not journaled one by one, which costs a lone server a flush per document: who calls makes them durable.
+        """
+        target = self._db.get_collection(collection, write_concern=WriteConcern(w="majority"))
+        fresh = [{"_id": i, **doc, "writer": self._epoch} for i, doc in docs.items() if i not in known]
+        there = {i for chunk in _chunks(fresh) for i in _insert(target, chunk)}
         ours = {"$not": {"$gt": self._epoch}}
         writes = [
             UpdateOne({"_id": i, "writer": ours}, {"$set": {**doc, "writer": self._epoch}}, upsert=True)
             for i, doc in docs.items()
+            if i in known or i in there
         ]
         try:
-            for start in range(0, len(writes), WRITES_PER_CALL):
-                self._db[collection].bulk_write(writes[start : start + WRITES_PER_CALL], ordered=False)
+            for chunk in _chunks(writes):
+                target.bulk_write(chunk, ordered=False)
         except BulkWriteError as error:
             self.forget()
             if all(e["code"] == DUPLICATE_KEY for e in error.details.get("writeErrors", [])):
                 raise LeaseLostError(f"a later process has written {collection}; this one stops") from None
             raise
+
+
+def _chunks(writes: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(writes), WRITES_PER_CALL):
+        yield writes[start : start + WRITES_PER_CALL]
+
+
+def _insert(target: Collection[Doc], docs: Sequence[Doc]) -> list[str]:
+    """Insert documents, which costs much less than to update them; the ids of those that were there."""
+    try:
+        target.insert_many(docs, ordered=False)
+    except BulkWriteError as error:
+        failed = error.details.get("writeErrors", [])
+        if error.details.get("writeConcernErrors") or any(e["code"] != DUPLICATE_KEY for e in failed):
+            raise
+        return [docs[e["index"]]["_id"] for e in failed]
+    return []
 
 
 def run_page(doc: Doc) -> RunPage:

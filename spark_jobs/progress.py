@@ -13,6 +13,8 @@ from spark_jobs.generation import Generation
 from spark_jobs.receipts import COUNTS, Receipts
 from spark_jobs.store import Db, Doc
 
+LAG = ("lag", "lag_by_partition")
+
 
 def progress_id(query: str, number: int) -> str:
     """`_id` of a batch's progress."""
@@ -85,6 +87,6 @@ def add_spark_figures(db: Db, query: str, generation: Generation, progress: Mapp
     progresses = db[documents.PROGRESS]
     if not progresses.update_one({"_id": progress_id(query, number)}, {"$set": figures}).matched_count:
         # Nothing came: the batch that is named has not been run, so the figures say where the last one left.
-        lag = {name: figures[name] for name in ("lag", "lag_by_partition")}
+        lag = {name: figures[name] for name in LAG}
         progresses.update_one({"_id": progress_id(query, number - 1)}, {"$set": lag})
     return figures

@@ -21,7 +21,7 @@ from spark_jobs import accounts, io, offsets, recovery, transforms
 from spark_jobs.books import Books
 from spark_jobs.generation import CheckpointMismatchError, Generation, WindowSettings, open_generation
 from spark_jobs.lease import Lease
-from spark_jobs.progress import add_spark_figures
+from spark_jobs.progress import LAG, add_spark_figures
 from spark_jobs.repairs import run_requests
 from spark_jobs.sources import Source
 from spark_jobs.store import Address, Db, Patience, is_away
@@ -151,6 +151,8 @@ class Runner:
         figures = self.patience(
             partial(add_spark_figures, self.db, self.source.query, self.generation, as_json)
         )
+        if self.writer is not None:
+            self.writer.lag = {name: figures[name] for name in LAG}
         require_no_dropped_rows(self.source.query, figures.get("dropped_by_watermark", 0))
 
     def _ended(self) -> None:

@@ -84,6 +84,15 @@ def connect(address: Address) -> Db:
         raise PipelineError(f"JOULE_MONGODB_URI cannot be used: {error}") from None
 
 
+def life_of(db: Db) -> object | None:
+    """Which life of a lone server answers; None of a replica set, where what a majority took outlives servers."""
+    hello = db.command("hello")
+    if "setName" in hello or hello.get("msg") == "isdbgrid":
+        return None
+    life: object | None = hello.get("topologyVersion", {}).get("processId")
+    return life
+
+
 def is_away(error: PyMongoError) -> bool:
     """Whether the store is away for now, so that the same call may succeed later."""
     if isinstance(error, (AutoReconnect, ConnectionFailure, NetworkTimeout, WTimeoutError)):

@@ -28,7 +28,7 @@ from spark_jobs.parts import Amounts, Moment
 from spark_jobs.progress import batch_doc
 from spark_jobs.receipts import Receipts
 from spark_jobs.sources import Key, Source, document_id, parse_document_id
-from spark_jobs.store import Db, Patience, Stopped
+from spark_jobs.store import Db, Doc, Patience, Stopped
 from spark_jobs.summaries import amounts_of_row
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ class BatchWriter:
     patience: Patience
     busy: RLock = field(default_factory=RLock)
     failure: Exception | None = None
+    # As Spark last reported it: of this batch it says so a moment after the batch.
+    lag: Doc = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
@@ -101,7 +103,7 @@ class BatchWriter:
         if done.heads or rows:
             self.patience(lambda: wait_while_held(self.db, self.source.query, self.stop))
             self.patience(lambda: self.generation.begin_writing(batch))
-            self.patience(lambda: self._write(touched, done, batch))
+            self.patience(lambda: self._write_durably(touched, done, batch))
         seconds = {"verdict_and_windows": judged_s, "total": time.monotonic() - began}
         self.patience(lambda: self._report(batch, done, seconds))
         if done.heads or rows:
@@ -115,6 +117,18 @@ class BatchWriter:
     def take_in(self, found: Receipts) -> None:
         """Write late sums and facets outside of a batch (before the first one)."""
         self._write(touched_by(self.source, (), found.late_keys), found, -1)
+
+    def _write_durably(self, touched: Touched, done: Receipts, batch: int) -> None:
+        """Write the documents until they are in the journal.
+
+        A lone server's journal is one sequence: a journaled write takes all before it along, unless the server
+        ended in between, and another life of it answers.
+        """
+        life = None
+        while life is None or life != (now := self._life()):
+            life = self._life()
+            self._write(touched, done, batch)
+            self.generation.flush()
 
     def _write(self, touched: Touched, done: Receipts, batch: int) -> None:
         now = self.generation.now(batch)
@@ -166,7 +180,7 @@ class BatchWriter:
 
     def _report(self, batch: int, done: Receipts, seconds: Mapping[str, float]) -> None:
         """Before the accounts move: run again after that, the batch counts nothing, and says nothing."""
-        doc = batch_doc(self.source.query, self.generation, batch, done, seconds, self.clock())
+        doc = self.lag | batch_doc(self.source.query, self.generation, batch, done, seconds, self.clock())
         again = batch <= self.generation.done
         change = {"$setOnInsert" if again else "$set": doc}
         self.db[documents.PROGRESS].update_one({"_id": doc["_id"]}, change, upsert=True)

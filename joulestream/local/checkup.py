@@ -176,6 +176,7 @@ def _mongodb(ctx: Context) -> Iterable[Finding]:
             return
     old = int(server.split(".")[0]) < 6
     yield Finding("mongodb", "wrong" if old else "ok", server, "MongoDB 6 or newer is needed" if old else "")
+    told = told if told.tzinfo else told.replace(tzinfo=timezone.utc)  # the embedded server's comes without
     yield _clock("clock of mongodb", (told - before).total_seconds())
 
 
