@@ -88,6 +88,10 @@ class Generation:
         """From here to `settle`, documents may hold more than is settled."""
         self._set({"writing": batch})
 
+    def flush(self) -> None:
+        """A journaled write, which changes something, so that on a lone server all before it is journaled too."""
+        self._change({"$inc": {"flushes": 1}})
+
     def end_writing(self, batch: int) -> None:
         """All documents of the batch are written: from here on it is finished, never undone."""
         self._set({"written": batch})
@@ -106,9 +110,13 @@ class Generation:
         self.done, self.watermark_ms = batch, next_ms
 
     def _set(self, values: Mapping[str, Any]) -> None:
-        """Set fields. Raises LeaseLostError where a later holder of the lease has been."""
+        self._change({"$set": dict(values)})
+
+    def _change(self, change: Doc) -> None:
+        """Change the document. Raises LeaseLostError where a later holder of the lease has been."""
+        change["$set"] = {**change.get("$set", {}), "writer": self.epoch}
         ours = {"_id": self.id, "writer": {"$not": {"$gt": self.epoch}}}
-        changed = self.db[documents.GENERATIONS].update_one(ours, {"$set": {**values, "writer": self.epoch}})
+        changed = self.db[documents.GENERATIONS].update_one(ours, change)
         if not changed.matched_count:
             raise LeaseLostError(f"another process took over query {self.query}; this one stops")
 

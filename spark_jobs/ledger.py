@@ -38,15 +38,18 @@ def late_row(source: Source, identity: str, doc: Mapping[str, Any], window_ms: i
     }
 
 
-def insert_new(db: Db, collection: str, rows: Sequence[Doc]) -> tuple[list[str], dict[str, str]]:
+def insert_new(
+    db: Db, collection: str, rows: Sequence[Doc], checked: bool = False
+) -> tuple[list[str], dict[str, str]]:
     """Insert rows; return the ids that were there already, and those that the store refused with why.
 
-    One bad document does not fail its neighbours.
+    One bad document does not fail its neighbours. `checked` rows have passed the very rules that the
+    collection's validator is derived from, so the store need not apply it again.
     """
     if not rows:
         return [], {}
     try:
-        db[collection].insert_many(rows, ordered=False)
+        db[collection].insert_many(rows, ordered=False, bypass_document_validation=checked)
     except BulkWriteError as error:
         failed = error.details.get("writeErrors", [])
         blamed = {e["code"] for e in failed} - {DUPLICATE_KEY}
@@ -60,15 +63,17 @@ def insert_new(db: Db, collection: str, rows: Sequence[Doc]) -> tuple[list[str],
     except (InvalidDocument, DocumentTooLarge, OverflowError, UnicodeEncodeError) as error:
         if len(rows) == 1:
             return [], {rows[0]["_id"]: str(error)[:500]}
-        return _insert_singly(db, collection, rows)
+        return _insert_singly(db, collection, rows, checked)
     return [], {}
 
 
-def _insert_singly(db: Db, collection: str, rows: Sequence[Doc]) -> tuple[list[str], dict[str, str]]:
+def _insert_singly(
+    db: Db, collection: str, rows: Sequence[Doc], checked: bool
+) -> tuple[list[str], dict[str, str]]:
     present: list[str] = []
     refused: dict[str, str] = {}
     for row in rows:
-        there, no = insert_new(db, collection, [row])
+        there, no = insert_new(db, collection, [row], checked)
         present += there
         refused.update(no)
     return present, refused

@@ -201,7 +201,7 @@ class Task:
         below = [i for i, c in candidates.items() if not self._counts(c.message)]
         known = {row["_id"]: row for row in self.patience(lambda: list(find_by_ids(ledger, below)))}
         rows = [self._row(c) for i, c in candidates.items() if i not in known]
-        present, refused = self.patience(lambda: insert_new(self.db, self.source.ledger, rows))
+        present, refused = self.patience(lambda: insert_new(self.db, self.source.ledger, rows, checked=True))
         for identity, why in refused.items():
             error = ContractError(reasons.NOT_STORABLE, f"the store refused the document: {why}")
             again = [c for c in repeats if c.parsed.identity == identity]

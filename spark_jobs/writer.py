@@ -28,7 +28,7 @@ from spark_jobs.parts import Amounts, Moment
 from spark_jobs.progress import batch_doc
 from spark_jobs.receipts import Receipts
 from spark_jobs.sources import Key, Source, document_id, parse_document_id
-from spark_jobs.store import Db, Doc, Patience, Stopped
+from spark_jobs.store import Db, Doc, Patience, Stopped, life_of
 from spark_jobs.summaries import amounts_of_row
 
 log = logging.getLogger(__name__)
@@ -124,11 +124,12 @@ class BatchWriter:
         A lone server's journal is one sequence: a journaled write takes all before it along, unless the server
         ended in between, and another life of it answers.
         """
-        life = None
-        while life is None or life != (now := self._life()):
-            life = self._life()
+        while True:
+            life = life_of(self.db)
             self._write(touched, done, batch)
             self.generation.flush()
+            if life_of(self.db) == life:
+                return
 
     def _write(self, touched: Touched, done: Receipts, batch: int) -> None:
         now = self.generation.now(batch)

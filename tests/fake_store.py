@@ -70,7 +70,9 @@ class FakeCollection:
         self._store.before_write()
         self._put(doc, new=True)
 
-    def insert_many(self, docs: Sequence[Doc], ordered: bool = True) -> None:
+    def insert_many(
+        self, docs: Sequence[Doc], ordered: bool = True, bypass_document_validation: bool = False
+    ) -> None:
         self._each([lambda doc=doc: self.insert_one(doc) for doc in docs])  # type: ignore[misc]
 
     def bulk_write(self, writes: Sequence[UpdateOne], ordered: bool = True) -> None:
@@ -129,11 +131,19 @@ class FakeStore:
     def __init__(self) -> None:
         self._collections: dict[str, FakeCollection] = {}
         self.writes = 0
+        self.life = 0
         self.plan: Callable[[int], None] = lambda number: None
         self.ack: Callable[[int], None] = lambda number: None
 
     def __getitem__(self, name: str) -> FakeCollection:
         return self._collections.setdefault(name, FakeCollection(self))
+
+    def get_collection(self, name: str, write_concern: Any = None) -> FakeCollection:
+        return self[name]
+
+    def command(self, name: str) -> Doc:
+        assert name == "hello", f"the fake store does not know {name}"
+        return {"topologyVersion": {"processId": self.life}}
 
     def before_write(self) -> None:
         self.writes += 1

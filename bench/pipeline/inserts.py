@@ -71,6 +71,6 @@ def _insert(source: Address, target: Address, skip: int, count: int, batch: int,
         _barrier.wait(timeout=LONGEST_WAIT_S)
     began, cpu, store_cpu = time.time(), time.process_time(), seconds_of(store_pid)
     for start in range(0, len(rows), batch):
-        insert_new(db, documents.TRAINING_METRICS, rows[start : start + batch])
+        insert_new(db, documents.TRAINING_METRICS, rows[start : start + batch], checked=True)
     spent = time.process_time() - cpu
     return Done(len(rows), began, time.time(), spent, (store_cpu, seconds_of(store_pid)))
