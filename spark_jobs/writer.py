@@ -116,7 +116,7 @@ class BatchWriter:
 
     def take_in(self, found: Receipts) -> None:
         """Write late sums and facets outside of a batch (before the first one)."""
-        self._write(touched_by(self.source, (), found.late_keys), found, -1)
+        self._write_durably(touched_by(self.source, (), found.late_keys), found, -1)
 
     def _write_durably(self, touched: Touched, done: Receipts, batch: int) -> None:
         """Write the documents until they are in the journal.
