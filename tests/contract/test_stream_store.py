@@ -196,6 +196,28 @@ def test_an_event_behind_the_watermark_is_late_and_stays_late(
     assert not late["run|other|2024-03-01T12:00:00Z"]
 
 
+def test_a_row_of_ours_that_has_become_late_is_flagged_in_the_ledger(
+    db: Db, monkeypatch: pytest.MonkeyPatch, address: Address
+) -> None:
+    generation_of(db).latch(0)
+    task = task_of(db, monkeypatch, address)
+    assert task.judge([message(0, training(event_id="1"))]).num_rows == 1
+    task.watermark_ms = START_MS + WINDOW_MS
+    assert task.judge([message(0, training(event_id="1"))]).num_rows == 0
+    assert db[documents.TRAINING_METRICS].count_documents({"late": True}) == 1
+    assert db[documents.LATE].count_documents({}) == 1
+
+
+def test_messages_from_before_the_generation_contribute_nothing(
+    db: Db, monkeypatch: pytest.MonkeyPatch, address: Address
+) -> None:
+    generation_of(db).latch(0)
+    task = task_of(db, monkeypatch, address)
+    task.start = 1
+    assert task.judge([message(0, training(event_id="1")), message(1, training(event_id="2"))]).num_rows == 1
+    assert [doc["_id"] for doc in db[documents.TRAINING_METRICS].find()] == ["e|r|2"]
+
+
 def test_a_lease_passes_on_when_it_is_given_back_and_not_before(db: Db) -> None:
     first = acquire(db, "training", 20, Event())
     stop = Event()

@@ -14,7 +14,6 @@ from joulestream.local.java import find_java
 from spark_jobs.session import spark_session
 from tests.conftest import _say
 
-
 # py4j leaves its sockets to the garbage collector.
 PY4J = (
     "ignore:unclosed <socket:ResourceWarning",

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import count
 from math import fsum
 from typing import Any
 
@@ -26,6 +27,7 @@ from spark_jobs.sources import TRAINING
 from tests.stream_model import BASE, Killed, World, accounts_of, ledger_of
 
 RUNS, EVENTS = 3, 30
+MANY = 40  # writes of a batch, at least
 close = pytest.approx
 
 
@@ -102,19 +104,21 @@ def test_messages_that_kafka_drops_are_in_totals_or_unknown(story: list[tuple[An
         assert sum(account["accepted"] for account in accounts_of(world).values()) == len(rows)
 
 
-FIRST = ("send", [event(number, 0) for number in (0, 1, 2, 7, 9, 1, 20)] + [bad(0), bad(1)])
-SECOND = ("send", [event(number, 0) for number in (3, 4, 5, 9, 12, 13, 16)] + [event(0, 1), bad(2)])
-WRITES = range(1, 75)
+FIRST = ("send", [event(0, 0), event(7, 0), event(9, 0), bad(0)])
+SECOND = ("send", [event(1, 0), event(3, 0), event(12, 0), event(0, 1), event(4, 0), bad(1)])
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("lose", [False, True], ids=["checkpoint-stays", "checkpoint-lost"])
 def test_a_kill_at_any_write_changes_nothing(monkeypatch: pytest.MonkeyPatch, done: bool, lose: bool) -> None:
-    for at in WRITES:
+    for at in count(1):
         world = World(TRAINING, monkeypatch)
         tell(world, [FIRST, ("batch", 9), SECOND, ("kill", at, done, lose)])
         check_accounts(world)
         check_documents(world, truth_of(world))
+        if world.epoch == 1:  # the batch has fewer writes
+            break
+    assert at > MANY
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
@@ -123,11 +127,14 @@ def test_a_process_that_hangs_at_any_write_and_goes_on_later_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, done: bool, batches: int
 ) -> None:
     """The checkpoint of the one that took over is lost besides, so that what is stored must say it all."""
-    for at in WRITES:
+    for at in count(1):
         world = World(TRAINING, monkeypatch)
-        tell(world, [FIRST, ("batch", 2), SECOND, ("takeover", at, done, batches), ("lose",)])
+        tell(world, [FIRST, ("batch", 9), SECOND, ("takeover", at, done, batches), ("lose",)])
         check_accounts(world)
         check_documents(world, truth_of(world))
+        if world.epoch == 2:  # the batch has fewer writes; only `lose` began a process
+            break
+    assert at > MANY
 
 
 def test_a_cache_smaller_than_a_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
