@@ -118,9 +118,8 @@ def _throughput(own: Servers, folder: Path, sizes: Sizes) -> tuple[dict[str, flo
     steps["store_insert"] = inserts.insert_rate(
         settings, alone, rows, sizes.insert_batch, clients, own.pids["store"]
     )
-    say(
-        f"bench: store_insert: {steps['store_insert']['rows_per_s'] or 0:,.0f} rows/s by {clients} clients, {steps['store_insert']['cpu']}"
-    )
+    rate, cpu = steps["store_insert"]["rows_per_s"] or 0, steps["store_insert"]["cpu"]
+    say(f"bench: store_insert: {rate:,.0f} rows/s by {clients} clients, {cpu}")
     return {name: steps[name]["rows_per_s"] for name in report.RATES}, steps
 
 

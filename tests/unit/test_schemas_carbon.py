@@ -19,9 +19,9 @@ def test_alpha_2_and_alpha_3_of_either_case_are_one_country(region: str) -> None
 
 def test_a_country_names_its_table_year_kind_and_scope() -> None:
     entry = COUNTRIES["FRA"]
-    assert intensity("FR") == Intensity(
-        entry["g_per_kwh"], f"{table()['source']}, country FRA, {entry['year']}", entry["year"], "average", "lifecycle", "FRA"
-    )
+    source = f"{table()['source']}, country FRA, {entry['year']}"
+    expected = Intensity(entry["g_per_kwh"], source, entry["year"], "average", "lifecycle", "FRA")
+    assert intensity("FR") == expected
 
 
 def test_a_subdivision_has_its_countrys_intensity_and_keeps_its_name() -> None:
