@@ -31,6 +31,8 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
             .config("spark.driver.bindAddress", "127.0.0.1")
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.ui.enabled", "false")
+            # Where Spark's workers find the project on their path before they start: not with --py-files.
+            .config("spark.python.daemon.module", "spark_jobs.workers")
         )
     for key, value in _options(settings).items():
         builder = builder.config(key, value)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 WORKERS, DRIVER = "workers", "driver"
+DAEMONS = ("pyspark.daemon", "spark_jobs.workers")  # workers are forked from it, and keep its command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def read_cpu(servers: Mapping[str, int]) -> Cpu:
     parts[DRIVER] = parts[WORKERS] = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
-            name = WORKERS if "pyspark.daemon" in process.cmdline() else DRIVER
+            name = WORKERS if set(DAEMONS) & set(process.cmdline()) else DRIVER
             parts[name] += _seconds(process, ended_children=name == WORKERS)
         except psutil.NoSuchProcess:
             continue
