@@ -75,7 +75,7 @@ class FakeCollection:
     ) -> None:
         self._each([lambda doc=doc: self.insert_one(doc) for doc in docs])  # type: ignore[misc]
 
-    def bulk_write(self, writes: Sequence[UpdateOne], ordered: bool = True) -> None:
+    def bulk_write(self, writes: Sequence[UpdateOne], **options: Any) -> None:
         self._each(
             [lambda w=w: self.update_one(w._filter, w._doc, upsert=bool(w._upsert)) for w in writes]  # type: ignore[misc]
         )

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
 
 from conf.settings import load_settings
 from joulestream.local.ports import HOST, any_free
@@ -111,6 +113,27 @@ def test_a_row_that_bson_refuses_does_not_fail_its_neighbours(db: Db) -> None:
     assert present == ["a"]
     assert list(refused) == ["bad"]
     assert db[documents.TRAINING_METRICS].count_documents({}) == 2
+
+
+@pytest.mark.parametrize("code", [11600, 91, 189], ids=["interrupted", "shutting-down", "stepped-down"])
+def test_a_servers_trouble_with_some_rows_is_an_outage_and_no_fault_of_theirs(
+    db: Db, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As a primary that steps down in the middle of a bulk write says it."""
+    trouble = {"writeErrors": [{"index": 0, "code": code, "errmsg": "x"}], "writeConcernErrors": []}
+    answers = [
+        BulkWriteError(trouble),
+        BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64}]}),
+    ]
+
+    def insert_many(self: Collection[Any], rows: Any, **options: Any) -> None:
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(Collection, "insert_many", insert_many)
+    patience = Patience(sleep=lambda seconds: None)
+    assert patience(lambda: insert_new(db, documents.TRAINING_METRICS, [row("a")])) == ([], {})
+    assert not answers
 
 
 def generation_of(db: Db, epoch: int = 1, exists: bool = False, watermark_s: int = 60) -> Generation:
@@ -250,22 +273,27 @@ def test_a_renewal_does_not_say_that_a_query_runs(db: Db) -> None:
     assert (db[documents.LEASES].find_one({}) or {})["state"] == "running"
 
 
-def test_two_processes_cannot_take_one_lease(db: Db) -> None:
+@pytest.mark.parametrize("epoch", [1, 2], ids=["first-start", "after-one-that-ran-out"])
+def test_two_processes_cannot_take_one_lease(db: Db, epoch: int) -> None:
     taken = []
+    later = datetime.now(timezone.utc) + timedelta(seconds=21)
+    if epoch == 2:
+        acquire(db, "training", 20, Event())
     start = threading.Barrier(4)
 
     def take() -> None:
         start.wait()
         stop = Event()
         with suppress(PipelineError):  # asked to stop at its first wait
-            taken.append(acquire(db, "training", 20, stop, sleep=lambda seconds: stop.set()))
+            got = acquire(db, "training", 20, stop, lambda: later, lambda seconds: stop.set())
+            taken.append(got)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [lease.epoch for lease in taken] == [1]
+    assert [lease.epoch for lease in taken] == [epoch]
 
 
 def page(parts: Parts) -> dict[str, WindowPage]:
