@@ -16,13 +16,17 @@ SYSTEM_TOOLS = ("sh", "uname", "dirname", "readlink", "echo")
 
 
 def launch(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return run([str(checkout / "joule"), *arguments], checkout.parent, **variables)
+
+
+def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
-        [str(checkout / "joule"), *arguments],
+        command,
         capture_output=True,
         text=True,
         env={**env, **variables},
-        cwd=checkout.parent,
+        cwd=folder,
         timeout=240,
         check=False,
     )
@@ -67,7 +71,7 @@ def test_the_environment_is_made_once_and_again_only_when_the_lock_changes(check
 
     link = checkout.parent / "link"
     link.symlink_to(checkout / "joule")
-    assert subprocess.run([str(link), "y"], capture_output=True, text=True, check=True).stdout == "verb y\n"
+    assert run([str(link), "y"], checkout.parent).stdout == "verb y\n"
 
 
 def test_a_failed_installation_says_so_and_leaves_no_stamp(checkout: Path) -> None:
