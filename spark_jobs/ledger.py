@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bson.errors import InvalidDocument
-from pymongo.errors import BulkWriteError, DocumentTooLarge
+from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
 from schemas import documents
 from spark_jobs.deadletters import Message
@@ -20,6 +20,9 @@ SUMMARY_KEY = "summary||"
 # Errors that blame the document (MongoDB error code table): bad, unparsable, of a wrong type, overflowing,
 # invalid BSON, field names with `$` or `.` or empty, refused by the validator, too large, id too long.
 _THE_DOCUMENT = frozenset({2, 9, 14, 15, 16, 22, 52, 56, 57, 121, 10334, 17280, 17419, 17420})
+
+
+UNAUTHORIZED = 13
 
 
 def late_row(source: Source, identity: str, doc: Mapping[str, Any], window_ms: int) -> Doc:
@@ -60,6 +63,11 @@ def insert_new(
             rows[e["index"]]["_id"]: str(e["errmsg"])[:500] for e in failed if e["code"] != DUPLICATE_KEY
         }
         return present, refused
+    except OperationFailure as error:
+        if not (checked and error.code == UNAUTHORIZED):
+            raise
+        # The role `readWrite` may not leave the validator out.
+        return insert_new(db, collection, rows)
     except (InvalidDocument, DocumentTooLarge, OverflowError, UnicodeEncodeError) as error:
         if len(rows) == 1:
             return [], {rows[0]["_id"]: str(error)[:500]}
