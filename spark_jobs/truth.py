@@ -54,7 +54,7 @@ class LedgerReader:
         late = [late_row(source, row["_id"], row, self.window_ms) for row in rows if row.get("late")]
         insert_new(db, documents.LATE, late)
         parts = [self._part(row) for row in rows]
-        return contributions_batch(source, rows, {"part": parts})
+        return contributions_batch(source, rows, {"part": parts}, self.window_ms)
 
     def _part(self, row: Mapping[str, Any]) -> str:
         if row.get("late"):

@@ -142,7 +142,8 @@ class Task:
             self._count_duplicate(candidate, known.get(identity) or candidates[identity].parsed.doc)
         self._keep_late(late)
         self._reject(bad)
-        return contributions_batch(self.source, [candidate.parsed.doc for candidate in new])
+        docs = [candidate.parsed.doc for candidate in new]
+        return contributions_batch(self.source, docs, window_ms=self.spec.window_ms)
 
     def _note_range(self, messages: Sequence[Message]) -> None:
         if self.tally.first is None:
