@@ -1,0 +1,31 @@
+"""A database of its own for each test of the streaming job."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from conf.settings import load_settings
+from spark_jobs.store import Address, Db, connect, ensure_collections
+
+
+@pytest.fixture
+def stream_address(mongodb_uri: str) -> Iterator[Address]:
+    """A database of its own, removed afterwards."""
+    made = Address(mongodb_uri, f"joule_test_{uuid.uuid4().hex[:12]}", 5.0)
+    yield made
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client.drop_database(made.database)
+
+
+@pytest.fixture
+def stream_db(stream_address: Address) -> Iterator[Db]:
+    """The database with the contract's collections."""
+    made = connect(stream_address)
+    ensure_collections(made, load_settings())
+    yield made
+    made.client.close()
