@@ -70,7 +70,11 @@ class Stream(Section):
     jars_dir: Folder | None = Field(
         None, description="folder of the pinned jars; unset: `jars/spark` in the user's cache folder"
     )
-    master: str = Field("local[*]", description="Spark master, unless `spark-submit` gives one")
+    master: str = Field(
+        "local[*]",
+        description="Spark master, unless `spark-submit` gives one; `local[*]` has a thread per core, and at "
+        "least one per partition of a topic and one more",
+    )
     driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$", description="heap of the Spark driver")
     lease_s: float = Field(20.0, ge=5, description="a process silent for so long has lost its query")
     ledger_retention_days: Days | None = Field(

@@ -25,18 +25,29 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
     submitted = "SPARK_ENV_LOADED" in os.environ or "SPARK_SUBMIT_OPTS" in os.environ
     if not submitted:
         builder = (
-            builder.master(settings.stream.master)
+            builder.master(master_of(settings))
             .config("spark.driver.memory", settings.stream.driver_memory)
             .config("spark.jars", ",".join(_jars(settings.spark_jars_dir)))
             .config("spark.driver.bindAddress", "127.0.0.1")
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.ui.enabled", "false")
+            # Most of the work is the store's and Python's: compiling Spark's own code further costs more
+            # than it saves, half of all the driver's time.
+            .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
             # Where Spark's workers find the project on their path before they start: not with --py-files.
             .config("spark.python.daemon.module", "spark_jobs.workers")
         )
     for key, value in _options(settings).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def master_of(settings: Settings) -> str:
+    """Spark's master; `local[*]` is a thread per core, and one per partition: tasks mostly wait for the store."""
+    master = settings.stream.master
+    if master != "local[*]":
+        return master
+    return f"local[{max(os.cpu_count() or 1, settings.kafka.partitions + 1)}]"
 
 
 def _options(settings: Settings) -> dict[str, str]:

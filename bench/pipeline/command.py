@@ -24,6 +24,7 @@ from joulestream.local.process import end_group, last_words, python
 from joulestream.output import say
 from schemas.errors import PipelineError
 from schemas.times import rfc3339
+from spark_jobs.session import master_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES_STOP_S = 15.0
@@ -111,7 +112,7 @@ def _throughput(own: Servers, folder: Path, sizes: Sizes) -> tuple[dict[str, flo
     for step in _stages(own, settings, folder / "stages.log", sizes):
         steps[step.pop("step")] = step
         say(f"bench: {list(steps)[-1]}: {step['rows_per_s'] or 0:,.0f} rows/s, {step['cpu']}")
-    clients = min(settings.kafka.partitions, task_slots(settings.stream.master))
+    clients = min(settings.kafka.partitions, task_slots(master_of(settings)))
     written = int(steps["end_to_end"]["rows"] * 0.9)  # duplicates and broken messages are no rows
     alone = own.settings(folder / "alone", "alone")
     rows = min(sizes.insert_rows, written)
