@@ -15,6 +15,7 @@ UTC = timezone.utc
 EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?",
@@ -34,7 +35,7 @@ def rfc3339(at: datetime) -> str:
 
 def to_ms(at: datetime) -> int:
     """Milliseconds since the epoch, rounded down."""
-    return (at - EPOCH) // timedelta(milliseconds=1)
+    return (at - EPOCH) // _MILLISECOND
 
 
 def from_ms(ms: int) -> datetime:

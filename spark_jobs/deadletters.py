@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -28,8 +28,7 @@ KEPT_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = 17 * 1024**2
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A Kafka record as the stream read it. `value` is cut where `length` is above what is parsed."""
 
     topic: str

@@ -55,30 +55,24 @@ MAX_SET = 1024
 class RunFacets:
     """The facets of a run's events, gathered one by one (this is on the path of every event)."""
 
-    __slots__ = ("high", "last", "low", "sets")
+    __slots__ = ("_newest", "high", "last", "low", "sets")
 
     def __init__(self) -> None:
         self.last: dict[str, list[Any]] = {}
         self.low: dict[str, Any] = {}
         self.high: dict[str, Any] = {}
         self.sets: dict[str, set[Any]] = {}
+        # The newest event: not yet in `last`, for the next one mostly has every field that it has.
+        self._newest: tuple[int, str, Mapping[str, Any]] | None = None
 
     def add(self, identity: str, doc: Mapping[str, Any]) -> None:
         """Take one event in."""
         at = to_ms(doc["timestamp"])
-        last = self.last
-        for name, value in doc.items():
-            kept_as = _LAST.get(name)
-            if kept_as is not None:
-                held = last.get(kept_as)
-                if held is None or (at, identity) > (held[0], held[1]):
-                    last[kept_as] = [at, identity, value]
+        self._take_last(at, identity, doc)
         event_type = doc["event_type"]
         if event_type != "metric":
             life = "running" if event_type == "run_started" else doc.get("status", "completed")
-            held = last.get("life")
-            if held is None or (at, identity) > (held[0], held[1]):
-                last["life"] = [at, identity, life]
+            self._later("life", at, identity, life)
         interval_s = doc.get("interval_s")
         self._lower("started_ms", _started_ms(at, interval_s, doc))
         self._higher("last_event_ms", at)
@@ -91,7 +85,32 @@ class RunFacets:
         for name, kept_as in _SETS.items():
             if name in doc:
                 value = doc[name]
-                self.sets.setdefault(kept_as, set()).update(value if isinstance(value, list) else (value,))
+                held = self.sets.get(kept_as)
+                if held is None:
+                    held = self.sets[kept_as] = set()
+                held.update(value if isinstance(value, list) else (value,))
+
+    def _take_last(self, at: int, identity: str, doc: Mapping[str, Any]) -> None:
+        """Keep the newer of this event and the newest one; the other counts where it has a field besides."""
+        event, newest = (at, identity, doc), self._newest
+        if newest is None:
+            self._newest = event
+            return
+        newer, older = (event, newest) if (at, identity) > newest[:2] else (newest, event)
+        self._newest = newer
+        if not older[2].keys() <= newer[2].keys():
+            self._fold(*older)
+
+    def _fold(self, at: int, identity: str, doc: Mapping[str, Any]) -> None:
+        for name, value in doc.items():
+            kept_as = _LAST.get(name)
+            if kept_as is not None:
+                self._later(kept_as, at, identity, value)
+
+    def _later(self, name: str, at: int, identity: str, value: Any) -> None:
+        held = self.last.get(name)
+        if held is None or (at, identity) > (held[0], held[1]):
+            self.last[name] = [at, identity, value]
 
     def _lower(self, name: str, value: Any) -> None:
         held = self.low.get(name)
@@ -105,6 +124,8 @@ class RunFacets:
 
     def to_facets(self) -> Facets:
         """As they travel and merge."""
+        if self._newest is not None:
+            self._fold(*self._newest)
         sets = {name: sorted(values)[:MAX_SET] for name, values in self.sets.items() if values}
         return {"last": dict(self.last), "min": dict(self.low), "max": dict(self.high), "sets": sets}
 

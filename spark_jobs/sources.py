@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import documents, topics
 from schemas.parse import Parse, parse_node, parse_training
@@ -14,8 +14,7 @@ from spark_jobs.contributions import NODE_SUMS, TRAINING_SUMS, node_sums, traini
 from spark_jobs.parts import Amounts
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A window's dimension and key; `key` is None where not known."""
 
     dimension: str
