@@ -18,6 +18,7 @@ import pytest
 from kafka import KafkaProducer
 
 from schemas import documents
+from tests.e2e.auditing import audit, change_by_hand
 from tests.e2e.live_stack import LiveStack, live_stack
 from tests.e2e.traffic import Traffic, send
 from tests.e2e.truth import check_everything
@@ -149,6 +150,26 @@ def _flow(stack: LiveStack, traffic: Traffic, stop: Event) -> None:
     producer.close()
 
 
+def test_an_audit_finds_what_was_changed_by_hand_and_its_repair_mends_it(
+    stack: LiveStack, traffic: Traffic
+) -> None:
+    """The stream runs and does the repair itself; it alone writes documents."""
+    check_audit_and_repair(stack, traffic)
+
+
+def check_audit_and_repair(stack: LiveStack, traffic: Traffic) -> None:
+    code, found = audit(stack)
+    assert (code, found["verdict"]) == (0, "ok"), found
+    change_by_hand(stack.db)
+    code, found = audit(stack)
+    assert (code, found["verdict"]) == (1, "broken"), found
+    code, found = audit(stack, "--repair")
+    assert (code, found["verdict"]) == (0, "ok"), found
+    assert found["repair"]["training"]["differing"] == 3
+    assert found["repair"]["node"]["differing"] == 1
+    check_everything(stack, traffic, WINDOW_S)
+
+
 def test_windows_of_another_length_are_refused_with_a_failing_exit_code(
     stack: LiveStack, traffic: Traffic, tmp_path: Path
 ) -> None:
@@ -160,3 +181,8 @@ def test_windows_of_another_length_are_refused_with_a_failing_exit_code(
     assert code == 1
     assert stack.log_lines("set JOULE_STREAM_WINDOW_S=10")
     check_everything(stack, traffic, WINDOW_S)
+
+
+def test_a_repair_without_a_stream_takes_the_lease_itself(stack: LiveStack, traffic: Traffic) -> None:
+    assert stack.stream is None
+    check_audit_and_repair(stack, traffic)
