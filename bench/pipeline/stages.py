@@ -26,7 +26,7 @@ from bench.pipeline.cpu import read_cpu
 from bench.pipeline.events import Mix, topic_of
 from bench.pipeline.report import Batch, steady_rate
 from bench.pipeline.sizes import Sizes
-from bench.pipeline.standin import PARSED_SCHEMA, StorelessVerdict, parse_only
+from bench.pipeline.standin import StorelessVerdict, parse_only, parsed_columns
 from conf.settings import Settings, load_settings
 from spark_jobs import io, offsets, transforms
 from spark_jobs.lease import acquire
@@ -88,7 +88,8 @@ class Steps:
     def parse(self) -> dict[str, Any]:
         """Each message parsed and validated."""
         bounded = transforms.bounded(self._records())
-        return self._to_nothing(bounded.mapInArrow(parse_only, PARSED_SCHEMA), "parse", "append")
+        schema = ", ".join(f"`{name}` {kind}" for name, kind in parsed_columns().items())
+        return self._to_nothing(bounded.mapInArrow(parse_only, schema), "parse", "append")
 
     def windows(self) -> dict[str, Any]:
         """The job's own frame, with a verdict that needs no store."""

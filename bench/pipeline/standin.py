@@ -5,14 +5,16 @@ Both run the project's own code on the workers; only what would talk to the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
+from schemas.derive import spark_schema
 from schemas.errors import ContractError
+from schemas.events import TrainingEvent
 from schemas.parse import parse_training
 from spark_jobs.deadletters import DeadLetter
 from spark_jobs.ledger import same_place
@@ -21,29 +23,48 @@ from spark_jobs.sources import TRAINING
 from spark_jobs.store import Doc, Patience
 from spark_jobs.verdict import INSERT_ROWS, Candidate, Task, Verdict, messages_of
 
-PARSED_SCHEMA = "identity string, event_time timestamp, reason string"
+FREE = ("hyperparameters", "extra")  # objects of any shape travel as JSON
 
 # A worker's memory of what it has seen, for as long as the worker lives: identity -> coordinates.
 _SEEN: dict[str, Doc] = {}
 
+_ARROW: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "double": pa.float64(),
+    "long": pa.int64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "array<string>": pa.list_(pa.string()),
+}
+
+
+def parsed_columns() -> dict[str, str]:
+    """What parsing hands to Spark: every field of the contract by its Spark type, and what else there was."""
+    fields = {field["name"]: field["type"] for field in spark_schema(TrainingEvent)["fields"]}
+    flat = {name: kind if isinstance(kind, str) else "array<string>" for name, kind in fields.items()}
+    return {"identity": "string", "reason": "string", **flat, "extra": "string"}
+
 
 def parse_only(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each message parsed and validated, every field of it; out comes who it is, or why it is not."""
+    """Each message parsed and validated: out come all its fields, or why it is rejected."""
+    columns = parsed_columns()
     for batch in batches:
         rows = zip(*(batch.column(name).to_pylist() for name in ("value", "timestamp")), strict=True)
-        found = [_parsed(value, recorded_at) for value, recorded_at in rows]
-        identities, times, reasons = ([row[i] for row in found] for i in range(3))
-        arrays = [pa.array(identities, pa.string()), pa.array(times, pa.timestamp("us", "UTC"))]
-        arrays.append(pa.array(reasons, pa.string()))
-        yield pa.RecordBatch.from_arrays(arrays, names=["identity", "event_time", "reason"])
+        docs = [_parsed(value, recorded_at) for value, recorded_at in rows]
+        arrays = [pa.array([doc.get(name) for doc in docs], _ARROW[kind]) for name, kind in columns.items()]
+        yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
-def _parsed(value: bytes | None, recorded_at: datetime) -> tuple[str | None, Any, str | None]:
+def _parsed(value: bytes | None, recorded_at: datetime) -> Doc:
     try:
         parsed = parse_training(value, recorded_at)
     except ContractError as error:
-        return None, None, error.code
-    return parsed.identity, parsed.doc["timestamp"], None
+        return {"reason": error.code}
+    doc = {**parsed.doc, "identity": parsed.identity}
+    for name in FREE:
+        if name in doc:
+            doc[name] = json.dumps(doc[name])
+    return doc
 
 
 class StorelessTask(Task):
