@@ -23,7 +23,19 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from conf.sections import Dashboard, Folder, Kafka, Local, MongoDB, Node, Section, Stream, Tracker
+from conf.sections import (
+    Alerts,
+    Dashboard,
+    Folder,
+    Forecast,
+    Kafka,
+    Local,
+    MongoDB,
+    Node,
+    Section,
+    Stream,
+    Tracker,
+)
 from schemas.errors import PipelineError
 
 __all__ = ["APP", "CONFIG_FILE", "SECTIONS", "ConfigError", "Kafka", "Settings", "env_name", "load_settings"]
@@ -62,6 +74,8 @@ class Settings(BaseSettings):
     node: Node = Node()
     tracker: Tracker = Tracker()
     dashboard: Dashboard = Dashboard()
+    forecast: Forecast = Forecast()
+    alerts: Alerts = Alerts()
     local: Local = Local()
 
     @classmethod
@@ -98,6 +112,11 @@ class Settings(BaseSettings):
     def spark_jars_dir(self) -> Path:
         """Folder of the pinned jars that Spark needs to read Kafka."""
         return self.stream.jars_dir or Path(platformdirs.user_cache_dir(APP)) / "jars" / "spark"
+
+    @property
+    def model_registry(self) -> str:
+        """Folder or URI of the forecast models."""
+        return self.forecast.registry or str(self.data_dir / "models")
 
     @property
     def spool_dir(self) -> Path:
@@ -195,7 +214,7 @@ def _problems(error: ValidationError) -> list[str]:
         elif detail["type"] == "extra_forbidden":  # what it holds may be a secret under a wrong name
             problems.append(f"{path} / {env_name(path)}: there is no such setting; correct or remove it")
         else:
-            secret = path.split(".")[0] == "mongodb"  # also where a whole section is not one
+            secret = path.split(".")[0] in ("mongodb", "alerts")  # also where a whole section is not one
             found = "" if secret else f" (found {detail['input']!r})"
             problems.append(f"{path} / {env_name(path)}: {detail['msg']}{found}")
     return problems

@@ -20,7 +20,7 @@ from schemas.errors import PipelineError
 VERBS = (
     *("up", "down", "status", "logs", "doctor", "reset"),
     *("track", "node", "stream", "replay", "simulate", "drain"),
-    *("runs", "report", "dlq", "audit"),
+    *("runs", "report", "forecast", "budget", "alerts", "dlq", "audit"),
     *("test", "bench"),
 )
 FOLDER = Path(__file__).parent / "verbs"

@@ -19,6 +19,10 @@ RUN_SUMMARY = "training_run_summary"
 WINDOWS = "aggregated_metrics"
 NODE_WINDOWS = "node_aggregates"
 FORECASTS = "energy_forecasts"
+FORECAST_STATES = "forecast_states"
+MODEL_REGISTRY = "model_registry"
+BUDGETS = "budgets"
+ALERTS = "alerts"
 REJECTED = "rejected_events"
 ACCOUNTS = "stream_accounts"
 GENERATIONS = "stream_generations"
@@ -106,7 +110,37 @@ COLLECTIONS: tuple[Collection, ...] = (
         "window_end",
         "stream.windows_retention_days",
     ),
-    Collection(FORECASTS, "{target}|{issued_at}|{horizon_s}|{model_version}", "forecasts and their actuals"),
+    Collection(
+        FORECASTS,
+        "{target}|{issued_at}|{horizon_s}|{model_version}",
+        "forecasts and, once it is known, the actual of each",
+        (Index((("target", 1), ("target_at", 1))),),
+        None,
+        "target_at",
+        "forecast.retention_days",
+    ),
+    Collection(
+        FORECAST_STATES,
+        "target",
+        "what the forecaster has learned of a series: weights, speed layer, intervals",
+        (),
+        None,
+        "last_window_end",
+        "forecast.retention_days",
+    ),
+    Collection(
+        MODEL_REGISTRY, "version", "manifest and scores of each model that was trained; which one serves"
+    ),
+    Collection(BUDGETS, "name", "limits in energy, CO2e or money, of whom and over which period"),
+    Collection(
+        ALERTS,
+        "{rule}|{subject}|{stage}|{period}",
+        "what was noticed once, with its evidence, and how it was delivered: the outbox",
+        (Index((("raised_at", -1),)), Index((("state", 1), ("raised_at", -1)))),
+        None,
+        "resolved_at",
+        "alerts.retention_days",
+    ),
     Collection(
         REJECTED,
         "{topic}/{partition}/{offset}",

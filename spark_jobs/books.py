@@ -6,7 +6,7 @@ Only the holder of the lease writes them, so what it wrote last is what is store
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 from typing import TypeVar
@@ -73,6 +73,8 @@ class Books:
         self._window_ms = window_ms
         self._windows = Cache(cache_size)
         self._runs = Cache(cache_size)
+        # Told of what was written, with its `_id`; what follows from the documents starts here.
+        self.on_written: Callable[[str, Mapping[str, Doc]], None] = lambda _collection, _docs: None
 
     def forget(self) -> None:
         """Drop the cache: the store may say otherwise now."""
@@ -150,6 +152,7 @@ class Books:
             if all(e["code"] == DUPLICATE_KEY for e in error.details.get("writeErrors", [])):
                 raise LeaseLostError(f"a later process has written {collection}; this one stops") from None
             raise
+        self.on_written(collection, docs)
 
 
 def _chunks(writes: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -79,6 +79,8 @@ class BatchWriter:
     # As Spark last reported it: of this batch it says so a moment after the batch.
     lag: Doc = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+    # What follows from a settled batch and never changes it: the forecasts.
+    after_batch: Callable[[], None] = lambda: None
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Run one batch; an error ends the query and is kept in `failure`."""
@@ -113,6 +115,7 @@ class BatchWriter:
                 self.patience(partial(accounts.post, self.db, query, topic, head, epoch))
         self.patience(lambda: self.generation.settle(batch, done.max_event_ms))
         self.patience(lambda: receipts.clear(self.db, prefix))
+        self.after_batch()
 
     def take_in(self, found: Receipts) -> None:
         """Write late sums and facets outside of a batch (before the first one)."""

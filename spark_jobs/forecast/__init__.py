@@ -1,0 +1,1 @@
+"""Forecasts of power, energy and emissions: the models, their blend, their intervals and how they are judged."""
