@@ -16,13 +16,17 @@ from spark_jobs.store import Db
 # About 150 bytes each: a training never holds more than some 60 MB of windows, however many series there are.
 MOST_OBSERVATIONS = 400_000
 _NODE_FIELDS = ("gpu_utilization_pct", "cpu_utilization_pct", "memory_used_mib", "attributed")
-_FIELDS = {"_id": 0, **dict.fromkeys(("window_start", "mean_power_w", *_NODE_FIELDS), 1)}
+_READ = ("window_start", "mean_power_w", "energy_kwh", "emissions_kg", *_NODE_FIELDS)
+_FIELDS = {"_id": 0, **dict.fromkeys(_READ, 1)}
 
 
 def observation_of_window(doc: Mapping[str, Any]) -> Observation | None:
     """A window of `aggregated_metrics` as an observation (W); None where its power is not known."""
     power_w = _number(doc.get("mean_power_w"))
-    return None if power_w is None else Observation(to_ms(doc["window_start"]), power_w)
+    if power_w is None:
+        return None
+    energy, emissions = _number(doc.get("energy_kwh")), _number(doc.get("emissions_kg"))
+    return Observation(to_ms(doc["window_start"]), power_w, energy_kwh=energy, emissions_kg=emissions)
 
 
 def observation_of_node_window(doc: Mapping[str, Any]) -> Observation | None:
@@ -37,6 +41,7 @@ def observation_of_node_window(doc: Mapping[str, Any]) -> Observation | None:
         _number(doc.get("cpu_utilization_pct")),
         _number(doc.get("memory_used_mib")),
         _main_run(doc.get("attributed") or ()),
+        _number(doc.get("energy_kwh")),
     )
 
 

@@ -26,6 +26,9 @@ class Observation:
     memory_used_mib: float | None = None
     # The run that used most of the window's energy, where the series is a node's.
     run_id: str | None = None
+    # Of the whole window; `emissions_kg` by the intensity of its own events.
+    energy_kwh: float | None = None
+    emissions_kg: float | None = None
 
 
 class BatchModel(Protocol):
