@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from schemas.times import EARLIEST, from_ms, to_ms
 from schemas.units import MS_PER_S, w_from_kwh
+from spark_jobs import marks
 
 Facets: TypeAlias = dict[str, dict[str, Any]]
 EARLIEST_MS = to_ms(EARLIEST)
@@ -55,13 +56,15 @@ MAX_SET = 1024
 class RunFacets:
     """The facets of a run's events, gathered one by one (this is on the path of every event)."""
 
-    __slots__ = ("_newest", "high", "last", "low", "sets")
+    __slots__ = ("_newest", "epochs", "high", "last", "low", "sets", "steps")
 
     def __init__(self) -> None:
         self.last: dict[str, list[Any]] = {}
         self.low: dict[str, Any] = {}
         self.high: dict[str, Any] = {}
         self.sets: dict[str, set[Any]] = {}
+        self.epochs: marks.Marks = {}
+        self.steps: marks.Marks = {}
         # The newest event: not yet in `last`, for the next one mostly has every field that it has.
         self._newest: tuple[int, str, Mapping[str, Any]] | None = None
 
@@ -76,6 +79,10 @@ class RunFacets:
         interval_s = doc.get("interval_s")
         self._lower("started_ms", _started_ms(at, interval_s, doc))
         self._higher("last_event_ms", at)
+        if "epoch" in doc:
+            self.epochs = marks.note(self.epochs, doc["epoch"], at)
+        elif "step" in doc:
+            self.steps = marks.note(self.steps, doc["step"], at)
         if "loss" in doc:
             self._lower("best_loss", doc["loss"])
         if "accuracy" in doc:
@@ -127,7 +134,14 @@ class RunFacets:
         if self._newest is not None:
             self._fold(*self._newest)
         sets = {name: sorted(values)[:MAX_SET] for name, values in self.sets.items() if values}
-        return {"last": dict(self.last), "min": dict(self.low), "max": dict(self.high), "sets": sets}
+        progress = {"epochs": marks.to_lists(self.epochs), "steps": marks.to_lists(self.steps)}
+        return {
+            "last": dict(self.last),
+            "min": dict(self.low),
+            "max": dict(self.high),
+            "sets": sets,
+            "progress": {name: reached for name, reached in progress.items() if reached},
+        }
 
 
 def _started_ms(at: int, interval_s: float | None, doc: Mapping[str, Any]) -> int:
@@ -152,6 +166,7 @@ def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> Facets:
         "min": _join(one, other, "min", min),
         "max": _join(one, other, "max", max),
         "sets": _join(one, other, "sets", lambda a, b: sorted({*a, *b})[:MAX_SET]),
+        "progress": _join(one, other, "progress", marks.join),
     }
 
 
