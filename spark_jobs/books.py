@@ -70,7 +70,7 @@ class Books:
     def __init__(self, db: Db, epoch: int, window_ms: int, cache_size: int = 50_000) -> None:
         self._db = db
         self._epoch = epoch
-        self._window_ms = window_ms
+        self.window_ms = window_ms
         self._windows = Cache(cache_size)
         self._runs = Cache(cache_size)
         # Told of what was written, with its `_id`; what follows from the documents starts here.
@@ -117,7 +117,7 @@ class Books:
     def write_windows(self, collection: str, pages: Mapping[str, WindowPage]) -> None:
         """Set window documents."""
         build = node_window_doc if collection == documents.NODE_WINDOWS else window_doc
-        docs = {i: build(page.key, page.start_ms, self._window_ms, page.parts) for i, page in pages.items()}
+        docs = {i: build(page.key, page.start_ms, self.window_ms, page.parts) for i, page in pages.items()}
         self._write(collection, docs, self._windows)
         for i, page in pages.items():
             self._windows.keep(i, page.parts)

@@ -137,6 +137,8 @@ class Series:
         self.cells: dict[int, Cell] = {}
         self.pending: dict[int, list[Pending]] = {}
         self.known: set[tuple[int, int]] = set()
+        # Up to here (ms) the cells have learned before; what is closed again changes nothing.
+        self.learned_ms = 0
         self._day: dict[int, float] = {}
 
     @property
@@ -164,9 +166,14 @@ class Series:
         if self.last_ms is not None and end <= self.last_ms:
             return []
         self._append(window)
+        if end <= self.learned_ms:
+            return []
         for waiting in self.pending.values():
             for pending in waiting:
-                if pending.issued.issued_ms < end <= pending.issued.target_ms and window.energy_kwh is not None:
+                if (
+                    pending.issued.issued_ms < end <= pending.issued.target_ms
+                    and window.energy_kwh is not None
+                ):
                     pending.energy_kwh += window.energy_kwh
                     pending.windows += 1
         joined = [self._join(pending, window.power_w, end) for pending in self.pending.get(end, ())]
@@ -196,20 +203,19 @@ class Series:
         return []
 
     def issue(
-        self, changes: Mapping[int, Floats] | None, version: str, fallback: str | None
+        self, changes: Mapping[int, Floats], version: str, fallbacks: Mapping[int, str | None]
     ) -> list[Issued]:
-        """Forecast from the newest window; `changes` are the batch model's quantiles per horizon (W).
-
-        A horizon that was issued at this window before is left alone.
+        """Forecast from the newest window; `changes` are the batch model's quantiles per horizon (W), `fallbacks`
+        say why a horizon has none. A horizon that was issued at this window before is left alone.
         """
         end = self.last_ms
-        if end is None:
+        if end is None or end <= self.learned_ms:
             return []
         due = [h for h in self.horizons.due(end) if (end, h) not in self.known]
         if not due:
             return []
         inputs = speed_row(tuple(self.history), self.horizons.window_ms)
-        bare = [self._forecast(h, end, inputs, (changes or {}).get(h), version, fallback) for h in due]
+        bare = [self._forecast(h, inputs, changes.get(h), version, fallbacks.get(h)) for h in due]
         issued = [_with_energy(one, bare, self.history[-1], self.horizons.window_ms) for one in bare]
         self.expect(Pending(one, inputs) for one in issued)
         return issued
@@ -217,22 +223,19 @@ class Series:
     def _forecast(
         self,
         horizon_s: int,
-        end: int,
         inputs: Floats,
         changes: Floats | None,
         version: str,
         fallback: str | None,
     ) -> Issued:
         cell = self.cells.setdefault(horizon_s, Cell())
-        last = self.history[-1].power_w
+        last, end = self.history[-1].power_w, self.history[-1].start_ms + self.horizons.window_ms
         seasonal = self._day.get(end - self.horizons.window_ms + horizon_s * MS - DAY_MS)
         batch = None if changes is None else max(0.0, last + float(changes[len(changes) // 2]))
         layers = cell.blend.predict(inputs, last, batch, seasonal)
         quantiles = cell.conformal.quantiles(layers.point, changes, last)
         missing = None if changes is not None else fallback
-        return Issued(
-            self.target, end, horizon_s, version, last, seasonal, layers, tuple(quantiles), missing
-        )
+        return Issued(self.target, end, horizon_s, version, last, seasonal, layers, tuple(quantiles), missing)
 
     def _append(self, window: Observation) -> None:
         self.history.append(window)
@@ -258,7 +261,11 @@ def _with_energy(one: Issued, all_due: Sequence[Issued], last: Observation, wind
     nodes = [i for i in all_due if i.horizon_s <= one.horizon_s]
     places = [i.horizon_s * MS / window_ms for i in nodes]
     seconds = window_ms / MS
-    paths = ([i.layers.point for i in nodes], [i.quantiles[1] for i in nodes], [i.quantiles[3] for i in nodes])
+    paths = (
+        [i.layers.point for i in nodes],
+        [i.quantiles[1] for i in nodes],
+        [i.quantiles[3] for i in nodes],
+    )
     point, low, high = (kwh_from_j(_area(places, path, steps) * seconds) for path in paths)
     ratio = None
     if last.energy_kwh and last.emissions_kg is not None:

@@ -1,0 +1,110 @@
+"""What the forecaster reads when it meets a series: its state, its last windows, its forecasts on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from schemas import documents
+from schemas.times import from_ms, to_ms
+from spark_jobs.forecast.engine import Horizons, Pending, Series
+from spark_jobs.forecast.history import observation_of_node_window, observation_of_window
+from spark_jobs.forecast.records import cells_from_doc, issued_from_doc
+from spark_jobs.forecast.series import Observation
+from spark_jobs.forecast.speed import speed_row
+from spark_jobs.store import Db, find_by_ids
+
+Doc = dict[str, Any]
+
+KEYS_PER_FIND = 100
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
+
+
+def recall(db: Db, targets: Mapping[str, int], horizons: Horizons, history: int) -> dict[str, Series]:
+    """The series of these targets as they were left; `targets` gives the start of the first window (ms) that is
+    still to be taken in, and nothing from there on is read. Raises PyMongoError.
+    """
+    names = sorted(targets)
+    states = {doc["_id"]: doc for doc in find_by_ids(db[documents.FORECAST_STATES], names)}
+    found: dict[str, Series] = {}
+    for start in range(0, len(names), KEYS_PER_FIND):
+        chunk = names[start : start + KEYS_PER_FIND]
+        windows = _windows(db, chunk, targets, horizons.window_ms, history)
+        waiting = _waiting(db, chunk, states, targets)
+        for name in chunk:
+            series = Series(name, horizons, history)
+            found[name] = series
+            _restore(series, states.get(name), windows.get(name, []), waiting.get(name, []))
+    return found
+
+
+def _restore(
+    series: Series, state: Doc | None, windows: Sequence[Observation], waiting: Sequence[Doc]
+) -> None:
+    """Windows that the state knows are remembered; from later ones it learns, and nothing is issued again."""
+    known_ms = to_ms(state["last_window_end"]) if state else 0
+    series.learned_ms = known_ms
+    if state:
+        series.cells = cells_from_doc(state)
+    width = series.horizons.window_ms
+    series.remember(w for w in windows if w.start_ms + width <= known_ms)
+    issued = sorted((issued_from_doc(doc) for doc in waiting), key=lambda one: one.issued_ms)
+    past = list(windows)
+    pendings = []
+    for one in issued:
+        before = [w for w in past if w.start_ms + width <= one.issued_ms]
+        if before and before[-1].start_ms + width == one.issued_ms:
+            pendings.append(Pending(one, speed_row(before, width)))
+            _add_energy(pendings[-1], [w for w in series.history if w.start_ms >= one.issued_ms])
+    series.expect(pendings)
+    for window in windows:
+        if window.start_ms + width > known_ms:
+            series.close(window)
+
+
+def _add_energy(pending: Pending, windows: Sequence[Observation]) -> None:
+    for window in windows:
+        if window.energy_kwh is not None and window.start_ms < pending.issued.target_ms:
+            pending.energy_kwh += window.energy_kwh
+            pending.windows += 1
+
+
+def _windows(
+    db: Db, targets: Sequence[str], before: Mapping[str, int], width_ms: int, history: int
+) -> dict[str, list[Observation]]:
+    """The last windows of each series before the given one, in order of time."""
+    found: dict[str, list[Observation]] = {}
+    for dimension in sorted({target.partition("/")[0] for target in targets}):
+        node = dimension == "node"
+        names = {t.partition("/")[2] or "all": t for t in targets if t.partition("/")[0] == dimension}
+        newest = max(before[t] for t in names.values())
+        oldest = min(before[t] for t in names.values()) - history * width_ms
+        within = {"$gte": from_ms(oldest), "$lt": from_ms(newest)}
+        query: Doc = (
+            {"node_id": {"$in": list(names)}}
+            if node
+            else {"dimension": dimension, "key": {"$in": list(names)}}
+        )
+        collection = db[documents.NODE_WINDOWS if node else documents.WINDOWS]
+        for doc in collection.find({**query, "window_start": within}, {"parts": 0}):
+            target = names[doc["node_id"] if node else doc["key"]]
+            window = observation_of_node_window(doc) if node else observation_of_window(doc)
+            if window is not None and window.start_ms < before[target]:
+                found.setdefault(target, []).append(window)
+    return {target: sorted(seen, key=lambda w: w.start_ms)[-history:] for target, seen in found.items()}
+
+
+def _waiting(
+    db: Db, targets: Sequence[str], states: Mapping[str, Doc], before: Mapping[str, int]
+) -> dict[str, list[Doc]]:
+    """Forecasts whose actual the state has not seen, of windows that were closed by then."""
+    since = min(states[t]["last_window_end"] if t in states else EPOCH for t in targets)
+    found: dict[str, list[Doc]] = {}
+    query = {"target": {"$in": list(targets)}, "target_at": {"$gt": since}}
+    for doc in db[documents.FORECASTS].find(query):
+        target = doc["target"]
+        known = states[target]["last_window_end"] if target in states else EPOCH
+        if doc["target_at"] > known and to_ms(doc["issued_at"]) <= before[target]:
+            found.setdefault(target, []).append(doc)
+    return found
