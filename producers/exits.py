@@ -13,9 +13,22 @@ from types import FrameType, TracebackType
 COMPLETED, FAILED, STOPPED = "completed", "failed", "stopped"
 
 
+class RunStopped(BaseException):
+    """Raised by `log` in a run that was asked to stop and that obeys (`on_budget="stop"`).
+
+    No `Exception`, as `asyncio.CancelledError` is none: a loop's `except Exception` must not swallow it. The
+    run's `with` block ends on it and the script goes on behind the block.
+    """
+
+    def __init__(self, run_id: str, reason: str | None) -> None:
+        super().__init__(f"run {run_id} was asked to stop" + (f": {reason}" if reason else ""))
+        self.run_id = run_id
+        self.reason = reason
+
+
 def status_of(error: BaseException | None, *, asked_to_stop: bool) -> str:
     """The status of a run that ended with this exception, or without one."""
-    if asked_to_stop or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+    if asked_to_stop or isinstance(error, (KeyboardInterrupt, GeneratorExit, RunStopped)):
         return STOPPED
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return COMPLETED

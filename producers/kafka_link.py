@@ -45,8 +45,8 @@ class KafkaLink:
     """An idempotent producer with acks=all. Raises RetryableError where the broker is away."""
 
     def __init__(self, bootstrap: str, client_id: str, factory: Callable[..., Any] | None = None) -> None:
-        _quiet_vendor_log()
-        if factory is None and not any(_listens(address) for address in bootstrap.split(",")):
+        quiet_vendor_log()
+        if factory is None and not any(listens(address) for address in bootstrap.split(",")):
             # Asked first, since the library leaves a socket open for each connection that is refused.
             raise RetryableError(
                 f"no Kafka broker listens at {bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
@@ -68,7 +68,7 @@ class KafkaLink:
                 metrics_enabled=False,
             )
         except (self._errors.KafkaError, OSError, RuntimeError) as error:
-            raise RetryableError(f"no Kafka broker answers at {bootstrap}: {_words(error)}") from error
+            raise RetryableError(f"no Kafka broker answers at {bootstrap}: {words(error)}") from error
 
     def deliver(self, messages: Sequence[Message]) -> Delivery:
         """Send in order and wait for the acknowledgements.
@@ -94,8 +94,8 @@ class KafkaLink:
                 problem = problem or future.exception
                 break
         if problem is not None and not acknowledged and not refused:
-            raise RetryableError(f"Kafka did not take the messages: {_words(problem)}") from problem
-        return Delivery(acknowledged, refused, None if problem is None else _words(problem))
+            raise RetryableError(f"Kafka did not take the messages: {words(problem)}") from problem
+        return Delivery(acknowledged, refused, None if problem is None else words(problem))
 
     def _send(self, message: Message, sent: list[tuple[Message, Any]], refused: list[Message]) -> None:
         try:
@@ -116,7 +116,8 @@ class KafkaLink:
                 sender.force_close()
 
 
-def _listens(address: str) -> bool:
+def listens(address: str) -> bool:
+    """Whether something takes connections at `host:port`."""
     host, _, port = address.strip().rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_MS / 1000):
@@ -125,11 +126,12 @@ def _listens(address: str) -> bool:
         return False
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """An error in one line, with its class."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _quiet_vendor_log() -> None:
+def quiet_vendor_log() -> None:
     """The library logs each try; the publisher logs each change of state. A level the user set stands."""
     logger = logging.getLogger("kafka")
     if logger.level == logging.NOTSET:

@@ -69,9 +69,9 @@ class Recorder:
         """Something to send with the energy up to now. Returns at once."""
         self._marks.put(Mark(instant(self._clock), progress, extra))
 
-    def finish(self, status: str, timeout_s: float) -> bool:
+    def finish(self, status: str, timeout_s: float, extra: Mapping[str, Any]) -> bool:
         """Send `run_finished` with the energy up to now; False where the thread did not end in time."""
-        self._marks.put(Mark(instant(self._clock), {}, {}, status))
+        self._marks.put(Mark(instant(self._clock), {}, extra, status))
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -144,7 +144,8 @@ class Recorder:
             value = self._builder.metric(mark.at, portion, interval.state, mark.progress, mark.extra)
         else:
             lost = {"spool_dropped_events": self._sink.dropped} if self._sink.dropped else {}
-            value = self._builder.finished(mark.at, portion, interval.state, mark.status, lost)
+            extra = {**mark.extra, **lost}
+            value = self._builder.finished(mark.at, portion, interval.state, mark.status, extra)
         self._send(value)
 
     def _send(self, value: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from conf.links import dashboard_url, run_url
 from conf.settings import Settings
 from producers.clean import Cleaner
+from producers.control import ControlReader, KafkaControl
 from producers.events import EventBuilder
 from producers.exits import Shield
 from producers.identity import new_producer_id
@@ -23,19 +24,24 @@ from producers.registry import Registry
 from producers.run_meter import RunMeter
 from schemas.carbon import intensity
 
+STOP_REASON = "stop_reason"  # beside `status` on `run_finished`
 # What the first event says once; all other fields of a run stand on every event, for windows by them.
 _OPENING = ("hyperparameters", "total_epochs", "total_steps")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a tracker was given beside the run's own fields; None takes the settings' value."""
+    """What a tracker was given beside the run's own fields; None takes the settings' value.
+
+    `obeys`: whether the run follows requests on `run.control`.
+    """
 
     meters: str | Machine | None = None
     sink: EventSink | None = None
     interval_s: float | None = None
     sample_s: float | None = None
     on_connect: Callable[[], None] | None = None
+    obeys: bool = False
 
 
 @dataclass(slots=True)
@@ -50,10 +56,13 @@ class Session:
     sink: EventSink
     owns_sink: bool
     registry: Registry
+    control: ControlReader | None = None
 
-    def end(self, status: str, timeout_s: float) -> None:
+    def end(self, status: str, timeout_s: float, reason: str | None = None) -> None:
         """Send the end of the run and give everything back, within about twice the timeout."""
-        self.recorder.finish(status, timeout_s)
+        self.recorder.finish(status, timeout_s, {} if reason is None else {STOP_REASON: reason})
+        if self.control is not None:
+            self.control.close()
         self.registry.leave(self.producer_id)
         if self.owns_sink:
             self.sink.close(timeout_s)
@@ -94,7 +103,16 @@ def open_session(
     meter = RunMeter(machine, registry, entry)
     recorder = Recorder(meter, builder, sink, clock, interval_s, sample_s, shield)
     link = run_url(dashboard_url(settings), run_id)
-    return Session(run_id, producer_id, link, recorder, builder, sink, options.sink is None, registry)
+    control = _control(run_id, producer_id, settings, at, shield) if options.obeys else None
+    owns = options.sink is None
+    return Session(run_id, producer_id, link, recorder, builder, sink, owns, registry, control)
+
+
+def _control(run_id: str, producer_id: str, settings: Settings, at: Instant, shield: Shield) -> ControlReader:
+    def connect() -> KafkaControl:
+        return KafkaControl(settings.kafka.bootstrap, f"joulestream-{producer_id}", at.wall)
+
+    return ControlReader(run_id, connect, shield)
 
 
 def _machine(meters: str | Machine | None, settings: Settings) -> Machine:

@@ -19,10 +19,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from producers.clean import Cleaner
-from producers.exits import ExitHooks, Shield, status_of
+from producers.control import StopRequest
+from producers.exits import STOPPED, ExitHooks, RunStopped, Shield, status_of
 from producers.identity import new_run_id
 from producers.local_stack import producer_settings
 from producers.machine import Machine
@@ -32,7 +33,9 @@ from producers.session import Options, Session, open_session
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 3.0
+OnBudget: TypeAlias = Literal["stop", "ignore"]
 F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["OnBudget", "RunStopped", "StopRequest", "Tracker"]
 
 
 class Tracker:
@@ -41,7 +44,8 @@ class Tracker:
     The run is charged its process tree's share of the machine's CPU and memory energy, and the GPUs that it
     can see. `meters` names them (`auto`, `rapl,nvml`, `simulated:7`, …) or is a Machine; what is None comes
     from the settings. Values that the contract does not take are left out with a warning. Nothing but wrong
-    keyword names raises.
+    keyword names raises, and what the run asked for itself: with `on_budget="stop"` it follows the requests on
+    topic `run.control` (of a broken budget, or of `joule runs stop`), and the next `log` raises RunStopped.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Tracker:
         total_steps: float | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        on_budget: OnBudget = "ignore",
         meters: str | Machine | None = None,
         sink: EventSink | None = None,
         clock: Clock | None = None,
@@ -83,6 +88,9 @@ class Tracker:
             "world_size": world_size,
         }
         self._options = (meters, sink, interval_s, sample_s)
+        self._obeys = on_budget == "stop"
+        if on_budget not in get_args(OnBudget):
+            log.warning("on_budget=%r is none of %s; taken as 'ignore'", on_budget, get_args(OnBudget))
         self._clock = clock or SystemClock()
         self._close_timeout_s = close_timeout_s
         self._cleaner = Cleaner()
@@ -101,7 +109,7 @@ class Tracker:
         with self._shield:
             meters, sink, interval_s, sample_s = self._options
             hooks = ExitHooks(self.stop)
-            options = Options(meters, sink, interval_s, sample_s, hooks.renew)
+            options = Options(meters, sink, interval_s, sample_s, hooks.renew, self._obeys)
             at = instant(self._clock)
             self._pid = os.getpid()
             session = open_session(
@@ -115,6 +123,8 @@ class Tracker:
                 self._shield,
             )
             session.recorder.start()
+            if session.control is not None:
+                session.control.start()
             self._session, self._hooks = session, hooks
             hooks.install()
             if not self._fields["rank"]:
@@ -129,16 +139,23 @@ class Tracker:
         accuracy: float | None = None,
         **extra: Any,
     ) -> None:
-        """Send a `metric` with the energy since the event before it. Returns at once and never raises."""
+        """Send a `metric` with the energy since the event before it. Returns at once.
+
+        Raises nothing but RunStopped, and that only with `on_budget="stop"`, after the values are kept; every
+        call after the request raises it, until the run is ended.
+        """
         session = self._session
         if session is None or self._ended or os.getpid() != self._pid:
             return
         with self._shield:
             given = {"epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy, **extra}
             session.recorder.mark(*self._cleaner.progress(given))
+        asked = self.stop_requested
+        if asked is not None:
+            raise RunStopped(self.run_id, asked.reason)
 
     def stop(self, status: str = "completed") -> None:
-        """End the run with `completed`, `failed` or `stopped`.
+        """End the run with `completed`, `failed` or `stopped` (then with the reason, where there was a request).
 
         Takes a few seconds at most; a second call does nothing.
         """
@@ -149,7 +166,14 @@ class Tracker:
             if self._hooks is not None:
                 self._hooks.remove()
             known = self._cleaner.field("status", status) or "completed"
-            session.end(known, self._close_timeout_s)
+            asked = self.stop_requested if known == STOPPED else None
+            session.end(known, self._close_timeout_s, asked.reason if asked else None)
+
+    @property
+    def stop_requested(self) -> StopRequest | None:
+        """The request to stop this run, for a loop that looks for itself; None without `on_budget="stop"`."""
+        control = None if self._session is None else self._session.control
+        return None if control is None else control.request
 
     @property
     def energy_kwh(self) -> float:
@@ -179,12 +203,17 @@ class Tracker:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool:
+        """End the run. Swallows nothing but this run's own RunStopped: the script goes on behind the block."""
         asked = self._hooks is not None and self._hooks.asked_to_stop
         self.stop(status_of(error, asked_to_stop=asked))
+        return isinstance(error, RunStopped) and error.run_id == self.run_id
 
     def __call__(self, function: F) -> F:
-        """As a decorator: every call of the function is a run of its own, measured from start to end."""
+        """As a decorator: every call of the function is a run of its own, measured from start to end.
+
+        A call that was asked to stop, and obeyed, returns None.
+        """
 
         def fresh() -> Tracker:
             return Tracker(**self._given)
@@ -195,6 +224,7 @@ class Tracker:
             async def measured_async(*args: Any, **kwargs: Any) -> Any:
                 with fresh():
                     return await function(*args, **kwargs)
+                return None  # asked to stop
 
             return measured_async  # type: ignore[return-value]  # the same signature, measured
 
@@ -202,6 +232,7 @@ class Tracker:
         def measured(*args: Any, **kwargs: Any) -> Any:
             with fresh():
                 return function(*args, **kwargs)
+            return None  # asked to stop
 
         return measured  # type: ignore[return-value]  # the same signature, measured
 

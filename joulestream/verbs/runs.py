@@ -1,4 +1,4 @@
-"""List, show, compare and export training runs."""
+"""List, show, compare, export and stop training runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conf.links import run_url
 from dashboard.export import run_record, runs_csv, runs_json
 from dashboard.store import Run, RunFilter, Store
 from joulestream.context import Context, context
-from joulestream.output import AsJson, DataDir, MongoUri, cell, print_json, print_table, say
+from joulestream.output import AsJson, DataDir, KafkaBootstrap, MongoUri, cell, print_json, print_table, say
 from joulestream.reports.compare import comparison
 from joulestream.reports.reading import base_url, open_store, utc_now, when
 from schemas.errors import PipelineError
@@ -155,6 +155,24 @@ def export(
             f"{out} cannot be written ({error.strerror}); name another file with --out"
         ) from None
     say(f"{len(runs)} run(s) written to {out}")
+
+
+@app.command("stop")
+def stop(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; the run's end repeats it.")] = None,
+    kafka_bootstrap: KafkaBootstrap = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Ask a run to stop. It obeys if its tracker was told to: `on_budget="stop"`, or `joule track --on-budget stop`.
+
+    The request is on its way when this returns, whether or not such a run is there.
+    """
+    from joulestream.stopping import request_stop
+
+    bootstrap = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings.kafka.bootstrap
+    request_stop(bootstrap, run_id, reason, utc_now())
+    say(f"run {cell(run_id)} is asked to stop; it does so at its next log, if it was started to obey")
 
 
 def _statuses(given: list[str] | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 context_settings = {"allow_interspersed_args": False}  # what follows the command's name is the command's
 
 NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as a shell says it
+LOOK_S = 0.5
 Name = Annotated[str | None, typer.Option(metavar="NAME")]
+
+
+class OnBudget(str, Enum):
+    """What a run does that is asked to stop."""
+
+    STOP = "stop"
+    IGNORE = "ignore"
 
 
 def command(
@@ -41,6 +50,10 @@ def command(
     interval: Annotated[
         float | None, typer.Option(metavar="S", help="Longest time between events. Default: 5.")
     ] = None,
+    on_budget: Annotated[
+        OnBudget,
+        typer.Option(help="Whether a broken budget or `joule runs stop` ends the command, by SIGTERM."),
+    ] = OnBudget.IGNORE,
     kafka_bootstrap: KafkaBootstrap = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -66,15 +79,16 @@ def command(
         region_iso=region,
         meters=meters,
         interval_s=interval,
+        on_budget="stop" if on_budget is OnBudget.STOP else "ignore",
     )
-    code, status = _measure(run, words)
+    code, status = _measure(run, words, obeys=on_budget is OnBudget.STOP)
     say(f"run {run.run_id}: {status}, {run.energy_kwh * 1000:.6g} Wh, {run.emissions_kg * 1000:.6g} g CO2e")
     if run.link:
         say(run.link)
     raise typer.Exit(code)
 
 
-def _measure(run: Tracker, words: list[str]) -> tuple[int, str]:
+def _measure(run: Tracker, words: list[str], *, obeys: bool) -> tuple[int, str]:
     """Exit code and status of the command, which gets the signals that we get."""
     run.start()
     relay = Relay()
@@ -85,10 +99,23 @@ def _measure(run: Tracker, words: list[str]) -> tuple[int, str]:
             run.stop("failed")
             say(f"joule: {words[0]} cannot be started: {error.strerror}")
             return (NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE), "failed"
-        code = relay.child.wait()
-        status = "completed" if code == 0 else "stopped" if relay.asked else "failed"
+        code = _wait(run, relay.child) if obeys else relay.child.wait()
+        asked = run.stop_requested is not None
+        status = "stopped" if asked else "completed" if code == 0 else "stopped" if relay.asked else "failed"
         run.stop(status)
     return (SIGNALLED - code if code < 0 else code), status
+
+
+def _wait(run: Tracker, child: subprocess.Popen[bytes]) -> int:
+    """Exit code of the command, which gets SIGTERM, once, where its run is asked to stop."""
+    while run.stop_requested is None:
+        try:
+            return child.wait(LOOK_S)
+        except subprocess.TimeoutExpired:
+            continue
+    say(f"joule: run {run.run_id} was asked to stop: {run.stop_requested.reason or 'no reason was given'}")
+    child.terminate()
+    return child.wait()
 
 
 class Relay:
