@@ -28,8 +28,12 @@ from dashboard.store import (
     Store,
     Window,
 )
+from dashboard.store.alerts import Alert
+from dashboard.store.budgets import Budget
+from dashboard.store.forecast_rows import Forecast, Model, PastSeries, RunForecast, Score, Series
 
 MAX_BARS = 400
+MAX_PAST = 800
 RANGES: dict[str, timedelta | None] = {
     "1 h": timedelta(hours=1),
     "24 h": timedelta(days=1),
@@ -171,3 +175,69 @@ def leases() -> tuple[Lease, ...]:
 def progress() -> dict[str, tuple[Progress, ...]]:
     """The newest batches of every query."""
     return {query: store().progress(query) for query in store().queries()}
+
+
+@st.cache_data(ttl=2, max_entries=2, show_spinner=False)
+def series() -> tuple[Series, ...]:
+    """The series that are forecast."""
+    return store().forecasts.series()
+
+
+@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
+def ahead(target: str, newest: datetime) -> tuple[Forecast, ...]:
+    """The newest forecast of each horizon."""
+    return store().forecasts.ahead(target, newest)
+
+
+@st.cache_data(ttl=20, max_entries=32, show_spinner="Reading past forecasts…")
+def past(target: str, horizon_s: int, start: datetime, end: datetime) -> PastSeries:
+    """Forecasts of one horizon whose targets lie in (start, end]."""
+    return store().forecasts.past(target, horizon_s, start, end, MAX_PAST)
+
+
+@st.cache_data(ttl=60, max_entries=64, show_spinner="Summing the errors…")
+def score(target: str, horizon_s: int, start: datetime, end: datetime) -> Score:
+    """Errors of the forecasts of one horizon whose targets lie in (start, end]."""
+    return store().forecasts.score(target, horizon_s, start, end)
+
+
+@st.cache_data(ttl=5, max_entries=2, show_spinner=False)
+def models() -> tuple[Model, ...]:
+    """The newest models."""
+    return store().forecasts.models()
+
+
+@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
+def run_forecast(run_id: str) -> RunForecast | None:
+    """What a run will have used at its completion."""
+    return store().forecasts.of_run(run_id)
+
+
+@st.cache_data(ttl=2, max_entries=2, show_spinner=False)
+def budgets() -> tuple[Budget, ...]:
+    """Every budget."""
+    return store().budgets.all()
+
+
+@st.cache_data(ttl=2, max_entries=16, show_spinner=False)
+def alerts(states: tuple[str, ...] = (), rules: tuple[str, ...] = ()) -> tuple[Alert, ...]:
+    """Alerts in some states, of some rules; open ones first."""
+    return store().alerts.some(states, rules)
+
+
+@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
+def alerts_of(dimension: str, key: str | None) -> tuple[Alert, ...]:
+    """The newest alerts on one subject."""
+    return store().alerts.of(dimension, key)
+
+
+@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
+def alert(alert_id: str) -> Alert | None:
+    """One alert."""
+    return store().alerts.one(alert_id)
+
+
+@st.cache_data(ttl=2, max_entries=2, show_spinner=False)
+def n_open_alerts() -> int:
+    """How many alerts are open."""
+    return store().alerts.n_open()

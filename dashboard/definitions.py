@@ -169,6 +169,54 @@ DEFINITIONS: dict[str, Definition] = {
         "Windows that end before it are final; later ones can still grow.",
         "Largest event time minus the setting stream.watermark_s.",
     ),
+    "forecast": Definition(
+        "Forecast",
+        "W",
+        "Mean power of the window that ends one horizon after the newest closed window.",
+        "Weighted sum of batch model, speed model, last value and the value a day before; see the weights.",
+    ),
+    "interval": Definition(
+        "Interval",
+        "W",
+        "Where the actual lies in 80 (or 90) of 100 cases, if the past errors of this series are a guide.",
+        "p10 to p90 (p05 to p95), kept at their coverage by adaptive conformal inference per series and horizon.",
+    ),
+    "forecast_energy": Definition(
+        "Energy ahead",
+        "kWh",
+        "Energy from the newest closed window to the horizon, with its 80 % interval.",
+        "Forecast power summed over the windows of the span; emissions: × the intensity that is named.",
+    ),
+    "served_error": Definition(
+        "Served error",
+        "W",
+        "Mean absolute error of the forecasts as they were stored before the actual was known.",
+        "Mean of |point − actual| over the stored forecasts that have their actual.",
+    ),
+    "strong_naive": Definition(
+        "Strong naive",
+        "W",
+        "Error of the better of two forecasts that need no model: the last value, and the value a day before.",
+        "The smaller mean |naive − actual| over the same forecasts; without a day before, the last value.",
+    ),
+    "skill": Definition(
+        "Error ÷ naive",
+        "ratio",
+        "Below 1 the forecasts are worth more than strong naive; above 1, less.",
+        "Served error ÷ error of strong naive, over the same forecasts.",
+    ),
+    "coverage": Definition(
+        "Coverage",
+        "%",
+        "How often the actual lay in the interval; it should be 80 % (90 %).",
+        "Actuals inside their interval ÷ actuals with an interval, over the stored forecasts.",
+    ),
+    "weights": Definition(
+        "Weights",
+        "%",
+        "How much each layer contributes to the forecast.",
+        "By each layer's discounted past error; a drift alarm sets them back.",
+    ),
 }
 
 

@@ -116,6 +116,12 @@ def duration(seconds: float | None) -> str:
     return _two(left // DAY, "d", left % DAY // HOUR, "h")
 
 
+def span(seconds: int) -> str:
+    """A horizon as people say it: a day is 24 h."""
+    whole_hours = HOUR < seconds <= 2 * DAY and seconds % HOUR == 0
+    return f"{seconds // HOUR} h" if whole_hours else duration(seconds)
+
+
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
 

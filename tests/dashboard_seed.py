@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 
 from schemas.documents import COLLECTIONS, window_id
 from schemas.units import kwh_from_j
+from tests.dashboard_alerts import add_alerts, add_budgets
 from tests.dashboard_documents import Documents, add_nodes, add_run, add_stream, interval_events, summary
+from tests.dashboard_forecasts import add_forecasts, add_models, add_run_forecast
 
 HOSTILE = (
     '<img src=x onerror="document.title=1">',
@@ -49,6 +51,26 @@ def seed_normal(db: Documents, now: datetime) -> None:
         add_run(db, rng, run_id, who, status, power, n_events, now - timedelta(seconds=silent))
     add_nodes(db, rng, now, ("lab-node-1", "lab-node-2"))
     add_stream(db, rng, now)
+    seed_ahead(db, now)
+
+
+def seed_ahead(db: Documents, now: datetime) -> None:
+    """Forecasts of a node over a day, of others over their windows; budgets and alerts."""
+    rng = random.Random(17)
+    add_forecasts(db, rng, "node/lab-node-1", hours=26)
+    for target in ("all/", "user/linus", "run/vit-small"):
+        add_forecasts(db, rng, target)
+    add_forecasts(
+        db, rng, "node/lab-node-2", fallback="the model could not be read: hash of data.json differs"
+    )
+    add_models(db, now)
+    add_run_forecast(db, "vit-small", "epochs", now, 12, 20)
+    add_run_forecast(db, "llm-lora-7b", "rate", now, 8, None)
+    add_run_forecast(
+        db, "digits-mlp-01", "epochs", now, 8, 8, actual_energy_kwh=0.097, error_pct=2.6, finishes_at=None
+    )
+    add_budgets(db, now)
+    add_alerts(db, now)
 
 
 def seed_hostile(db: Documents, now: datetime) -> None:

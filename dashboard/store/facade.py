@@ -9,6 +9,9 @@ from typing import Any
 from pymongo import MongoClient
 
 from dashboard.store import health, nodes, runs, series, windows
+from dashboard.store.alerts import AlertReads
+from dashboard.store.budgets import BudgetReads
+from dashboard.store.forecasts import ForecastReads
 from dashboard.store.reader import Reader, connect
 from dashboard.store.rows import (
     Group,
@@ -51,6 +54,9 @@ class Store:
         self._reader = Reader(client, database)
         self._stale_after_s = stale_after_s
         self.window_s = window_s
+        self.forecasts = ForecastReads(self._reader, window_s)
+        self.budgets = BudgetReads(self._reader)
+        self.alerts = AlertReads(self._reader)
 
     @property
     def hosts(self) -> str:
