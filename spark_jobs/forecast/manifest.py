@@ -73,11 +73,12 @@ class Manifest:
         """Read back what `to_json` wrote. Raises ModelError where it is not that, or of another format."""
         where = f"the manifest of model {version}"
         try:
-            body = dict(json.loads(data))
-            digest = body.pop("digest", None)
-            found = body.pop("format", None)
-        except (ValueError, TypeError, RecursionError):
+            body = json.loads(data)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
             raise ModelError(f"{where} is damaged (no JSON object); {_RETRAIN}") from None
+        digest, found = body.pop("digest", None), body.pop("format", None)
         if found != FORMAT:
             raise ModelError(f"{where} has format {found!r}, expected {FORMAT}; {_RETRAIN}")
         if digest != _digest({**body, "format": found}):
