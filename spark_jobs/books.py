@@ -106,12 +106,12 @@ class Books:
         """The sum of the late events of each document, from `late_events`; exact in any order."""
         found: dict[str, list[Amounts]] = {key: [] for key in keys}
         for start in range(0, len(keys), LATE_KEYS_PER_FIND):
-            chunk = list(keys[start : start + LATE_KEYS_PER_FIND])
-            for doc in self._db[documents.LATE].find({"keys": {"$in": chunk}}):
+            chunk = set(keys[start : start + LATE_KEYS_PER_FIND])
+            for doc in self._db[documents.LATE].find({"keys": {"$in": sorted(chunk)}}):
                 amounts = Amounts.from_doc(doc)
-                for key in doc["keys"]:
-                    if key in found:
-                        found[key].append(amounts)
+                # An event changes several documents, whose keys may be asked for in several finds.
+                for key in chunk.intersection(doc["keys"]):
+                    found[key].append(amounts)
         return {key: summed(amounts) for key, amounts in found.items()}
 
     def write_windows(self, collection: str, pages: Mapping[str, WindowPage]) -> None:

@@ -20,7 +20,7 @@ from joulestream.local.process import running
 from joulestream.local.store import find_document_server, store_service
 from schemas import documents
 from spark_jobs import accounts, holds, receipts
-from spark_jobs.books import Books
+from spark_jobs.books import LATE_KEYS_PER_FIND, Books
 from spark_jobs.generation import (
     WindowSettings,
     newest_generation,
@@ -286,3 +286,11 @@ def test_messages_of_a_run_and_a_node_of_one_name_do_not_meet(stream_db: Db) -> 
     books = Books(stream_db, 1, WINDOW_MS)
     assert books.late(run["keys"])["summary||x"].sums["energy_kwh"] == 1.0
     assert books.late(node["keys"])[node["keys"][0]].sums["energy_kwh"] == 1.0
+
+
+def test_late_sums_count_an_event_once_however_many_of_its_documents_are_asked_for(stream_db: Db) -> None:
+    """The keys of one event fall into several finds."""
+    keys = [f"run|r{n:03}|x" for n in range(3 * LATE_KEYS_PER_FIND)]
+    stream_db[documents.LATE].insert_one({"_id": "training|e|r|1", "keys": keys, "sums": {"energy_kwh": 0.5}})
+    found = Books(stream_db, 1, WINDOW_MS).late(keys)
+    assert {key: amounts.sums for key, amounts in found.items()} == dict.fromkeys(keys, {"energy_kwh": 0.5})
