@@ -136,7 +136,11 @@ COLLECTIONS: tuple[Collection, ...] = (
         ALERTS,
         "{rule}|{subject}|{stage}|{period}",
         "what was noticed once, with its evidence, and how it was delivered: the outbox",
-        (Index((("raised_at", -1),)), Index((("state", 1), ("raised_at", -1)))),
+        (
+            Index((("raised_at", -1),)),
+            Index((("state", 1), ("raised_at", -1))),
+            Index((("deliveries.state", 1),)),
+        ),
         None,
         "resolved_at",
         "alerts.retention_days",

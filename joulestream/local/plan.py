@@ -108,6 +108,7 @@ def make_plan(
     jobs = [
         services.stream_service(settings, java, logs / "stream.log"),
         services.agent_service(settings, logs / "agent.log"),
+        services.alerts_service(settings, logs / "alerts.log"),
     ]
     if wishes.dashboard:
         jobs.append(services.dashboard_service(settings, logs / "dashboard.log"))

@@ -79,6 +79,22 @@ def agent_service(settings: Settings, log: Path) -> Service:
     )
 
 
+def alerts_service(settings: Settings, log: Path) -> Service:
+    """Budgets and the delivery of alerts; ready when it has reached the document store."""
+    sign = settings.data_dir / "logs" / "alerts.ready"
+    since = Since(lambda: _touched(sign), lambda before: _waits_for_sign(sign, before))
+    return Service(
+        name="alerts",
+        command=python("joulestream.alerting"),
+        log=log,
+        env=settings.environment(),
+        prepare=since.prepare,
+        ready=since.ready,
+        ready_timeout_s=60,
+        stop_timeout_s=15,
+    )
+
+
 def dashboard_service(settings: Settings, log: Path) -> Service:
     """The dashboard; ready when Streamlit says so."""
     port = settings.dashboard.port
@@ -129,6 +145,14 @@ def page_away(url: str) -> str | None:
             return None if answer.status == 200 else f"{url} (it answers {answer.status})"
     except (urllib.error.URLError, OSError) as error:
         return f"{url} ({error})"
+
+
+def _touched(sign: Path) -> int:
+    return sign.stat().st_mtime_ns if sign.exists() else 0
+
+
+def _waits_for_sign(sign: Path, before: int) -> str | None:
+    return None if _touched(sign) > before else "the document store"
 
 
 def _waits_for_lease(settings: Settings, started: datetime) -> str | None:

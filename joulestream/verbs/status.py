@@ -10,6 +10,8 @@ from joulestream.context import Context, context
 from joulestream.local.state import ServiceState, StackState
 from joulestream.output import DEGRADED, NOT_RUNNING, AsJson, DataDir, print_json, print_table, say
 
+PROCESSES = ("stream", "store", "broker", "agent", "alerts", "dashboard")
+
 
 def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show what runs and how far each query of the stream is.
@@ -48,7 +50,7 @@ def describe(ctx: Context, state: StackState) -> dict[str, Any]:
         "dashboard_url": state.dashboard_url,
         "document_server": state.document_server,
         "supervisor_pid": state.supervisor_pid,
-        **{f"{name}_pid": _pid(state, name) for name in ("stream", "store", "broker", "agent", "dashboard")},
+        **{f"{name}_pid": _pid(state, name) for name in PROCESSES},
         "services": services,
         "queries": queries,
         "problem": problem,

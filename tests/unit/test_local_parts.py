@@ -268,5 +268,5 @@ def test_a_headless_plan_without_demo_has_neither(tmp_path: Path) -> None:
     server = store.DocumentServer("SecantusDB", "GPL-2.0", Path("/bin/secantusd-py"))
     made = plan.make_plan(plan.Wishes(tmp_path, demo=False, dashboard=False), runtime, server, None)
     assert made.own == ("broker", "store")
-    assert [service.name for service in made.services] == ["stream", "agent"]
+    assert [service.name for service in made.services] == ["stream", "agent", "alerts"]
     assert (made.demo, made.url) == (None, None)

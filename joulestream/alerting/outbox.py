@@ -1,0 +1,134 @@
+"""The outbox: the deliveries of stored alerts, each claimed by one process at a time and tried until it is bound.
+
+A delivery is `pending` until it is `sent` or `failed`. Who tries it moves its `next_at` past the lease by a
+conditional update, so that no other process takes it meanwhile; if the one who took it dies, it is due again when
+the lease is over. A delivery is therefore made at least once, and made twice only where a process dies between
+the receiver's answer and the note of it: with the same key, so that the receiver can tell.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from joulestream.alerting import alerts
+from joulestream.alerting.delivery import delivery_key
+from schemas import documents
+from spark_jobs.store import Db, Doc
+
+FIRST_S = 2.0
+LONGEST_S = 900.0
+MAX_ATTEMPTS = 20  # about three hours
+LEASE_SPARE_S = 60.0
+ERROR_CHARS = 300
+
+
+def backoff_s(attempts: int, jitter: float) -> float:
+    """Time to the next try after so many: doubled each time, up to `LONGEST_S`; jitter is in [0, 1)."""
+    whole = min(LONGEST_S, FIRST_S * 2.0 ** (min(attempts, 30) - 1))
+    return float(whole * (0.5 + 0.5 * jitter))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to try one delivery, until its lease is over."""
+
+    alert: Mapping[str, Any]
+    place: int
+    channel: str
+    attempts: int
+    token: str
+
+    @property
+    def key(self) -> str:
+        """The same at every try."""
+        return delivery_key(str(self.alert["_id"]), self.channel)
+
+
+class Outbox:
+    """Deliveries of `alerts`. Raises PyMongoError where the store is away."""
+
+    def __init__(self, db: Db, timeout_s: float, rng: random.Random | None = None) -> None:
+        self._alerts = db[documents.ALERTS]
+        self._lease = timedelta(seconds=timeout_s + LEASE_SPARE_S)
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+
+    def fill(self, channels: Sequence[str], at: datetime) -> int:
+        """Give open alerts that have no deliveries (rules of the stream raise such) those of all channels."""
+        if not channels:
+            return 0
+        entries = alerts.deliveries(channels, at)
+        empty = {"state": alerts.OPEN, "deliveries": []}
+        found = [doc["_id"] for doc in self._alerts.find(empty, {"_id": 1})]
+        filled = [
+            self._alerts.update_one({"_id": i, "deliveries": []}, {"$set": {"deliveries": entries}})
+            for i in found
+        ]
+        return sum(result.modified_count for result in filled)
+
+    def due(self, at: datetime) -> Iterator[tuple[str, int, Doc]]:
+        """Alert, place and entry of each delivery whose time has come, oldest alert first."""
+        waiting = self._alerts.find({"deliveries.state": alerts.PENDING}, {"deliveries": 1, "raised_at": 1})
+        for doc in sorted(waiting, key=lambda doc: (doc["raised_at"], str(doc["_id"]))):
+            for place, entry in enumerate(doc["deliveries"]):
+                if entry["state"] == alerts.PENDING and entry.get("next_at", at) <= at:
+                    yield doc["_id"], place, entry
+
+    def claim(self, alert_id: str, place: int, entry: Mapping[str, Any], at: datetime) -> Claim | None:
+        """Take a delivery; None where another was faster."""
+        path = f"deliveries.{place}"
+        token = uuid.uuid4().hex
+        unchanged = {
+            "_id": alert_id,
+            f"{path}.state": alerts.PENDING,
+            f"{path}.attempts": entry["attempts"],
+            f"{path}.next_at": entry.get("next_at"),
+        }
+        taken = {f"{path}.next_at": at + self._lease, f"{path}.claim": token}
+        change = {"$set": taken, "$inc": {f"{path}.attempts": 1}}
+        if not self._alerts.update_one(unchanged, change).modified_count:
+            return None
+        alert = self._alerts.find_one({"_id": alert_id})
+        if alert is None:
+            return None
+        return Claim(alert, place, entry["channel"], entry["attempts"] + 1, token)
+
+    def sent(self, claim: Claim, at: datetime) -> None:
+        """Note success, even where the lease ran out meanwhile: it is true all the same."""
+        path = f"deliveries.{claim.place}"
+        change = {
+            "$set": {f"{path}.state": alerts.SENT, f"{path}.sent_at": at},
+            "$unset": {f"{path}.next_at": "", f"{path}.claim": "", f"{path}.last_error": ""},
+        }
+        self._alerts.update_one({"_id": claim.alert["_id"]}, change)
+
+    def not_sent(self, claim: Claim, error: str, may_retry: bool, at: datetime) -> datetime | None:
+        """Note an error and when the next try is; None where there is none any more."""
+        path = f"deliveries.{claim.place}"
+        said = {f"{path}.last_error": error[:ERROR_CHARS]}
+        again = None
+        if may_retry and claim.attempts < MAX_ATTEMPTS:
+            again = at + timedelta(seconds=backoff_s(claim.attempts, self._rng.random()))
+            change: Doc = {"$set": {**said, f"{path}.next_at": again}, "$unset": {f"{path}.claim": ""}}
+        else:
+            over = {f"{path}.state": alerts.FAILED}
+            change = {"$set": {**said, **over}, "$unset": {f"{path}.next_at": "", f"{path}.claim": ""}}
+        ours = {"_id": claim.alert["_id"], f"{path}.claim": claim.token}
+        self._alerts.update_one(ours, change)
+        return again
+
+    def retry(self, alert_id: str, at: datetime) -> int:
+        """Try the failed deliveries of an alert again; how many there are."""
+        doc = self._alerts.find_one({"_id": alert_id}, {"deliveries": 1}) or {}
+        n_again = 0
+        for place, entry in enumerate(doc.get("deliveries", ())):
+            path = f"deliveries.{place}"
+            failed = {"_id": alert_id, f"{path}.state": alerts.FAILED}
+            pending = {f"{path}.state": alerts.PENDING, f"{path}.attempts": 0, f"{path}.next_at": at}
+            if entry["state"] == alerts.FAILED:
+                n_again += self._alerts.update_one(failed, {"$set": pending}).modified_count
+        return n_again
