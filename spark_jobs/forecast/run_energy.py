@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import exp, isfinite, log, sqrt
+from math import ceil, exp, isfinite, log, sqrt
 from statistics import NormalDist
 
 # Spread of an epoch's energy within a run and of a rate that does not last (log), where a run's own epochs
@@ -21,20 +21,29 @@ EPOCH_SPREAD = 0.08
 EPOCH_SPREAD_WEIGHT = 3.0
 LASTING_SHARE = 0.42
 # Where the warm-up has no end that the epochs would tell, recent power misleads early on (log, by share done).
-EARLY_SPREAD, EARLY_SHARE, LATE_SPREAD = 0.45, 0.09, 0.02
+EARLY_SPREAD, EARLY_SHARE, LATE_SPREAD = 0.45, 0.1, 0.003
 # After one epoch only: how much more it used than the others will. Between none (1.0) and what `mean x epochs`
 # errs by after two epochs on real runs (37 %: 1.74); the spread holds both ends.
 WARM_UP = 1.4
 FIRST_EPOCH_SPREAD = 0.30
 RECENT_SHARE = 0.3
+# Parts of the recent past whose rates are compared.
+BLOCKS = 5
+# Spread of the rates of like runs where there are too few to tell.
+LIKE_SPREAD = 0.05
 # An epoch that used so many times the median is an interruption, not an epoch.
 OUTLIER = 3.0
-# How many scores the prior counts for among those of past forecasts.
-PRIOR_SCORES = 20
+# So many normal scores stand in for those of past forecasts, where there are none; a few always stay.
+PRIOR_SCORES = 12
+LEAST_PRIOR = 2
 NODES = tuple(NormalDist().inv_cdf((i + 0.5) / 41) for i in range(41))
 Z80 = NormalDist().inv_cdf(0.9)
 # A guess from elsewhere that is further than so many spreads from the run's own rate is of other work.
 STRANGE = 3.0
+# How rates went on is half believed after so many runs.
+GROWTH_WEIGHT = 2.0
+# That a run does what was planned counts as so many past runs.
+PLANNED = 4
 LONGEST = 20.0  # exp of more is no estimate
 
 
@@ -81,7 +90,8 @@ class Experience:
     """What similar past runs say: their rates, how rates went on, where they ended, how forecasts did.
 
     `growth_*` are (rest of the run) / (rate at the same point); `ends` the shares of their plan at which those
-    ended that came as far as this one; `scores` the errors of past forecasts in units of their spread.
+    ended that came as far as this one; `scores` the errors of past forecasts in units of their spread;
+    `unlike` is the spread (log) that rates have because the runs differ in kind.
     """
 
     rates_kwh: tuple[float, ...] = ()
@@ -90,6 +100,7 @@ class Experience:
     growth_s: tuple[float, ...] = ()
     ends: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
+    unlike: float = 0.0
 
     @property
     def early(self) -> int:
@@ -123,15 +134,15 @@ class Outlook:
 
 def outlook(course: Course, past: Experience = NO_EXPERIENCE) -> Outlook | None:
     """What the course leads to; None where neither the run nor its like say anything yet."""
-    use = _best(own_rate(course, "energy_kwh"), past.rates_kwh, past.growth_kwh)
-    pace = _best(own_rate(course, "elapsed_s"), past.rates_s, past.growth_s)
+    use = _best(own_rate(course, "energy_kwh"), past.rates_kwh, past.growth_kwh, past.unlike)
+    pace = _best(own_rate(course, "elapsed_s"), past.rates_s, past.growth_s, past.unlike)
     if use is None or pace is None:
         return None
     method = course.unit if course.points else "similar_runs"
     if course.total is None:
         return Outlook("rate", None, None, use.value, pace.value, use.spread)
     anchor = course.points[-1] if course.points else Point(course.first, 0.0, 0.0)
-    if course.now.done > anchor.done:  # steps say how far it is within an epoch
+    if course.now.done != anchor.done:  # steps say how far it is within an epoch, or it went back
         anchor = course.now
     energy = _range(course, anchor.energy_kwh, course.now.energy_kwh, anchor.done, use, past)
     duration = _range(course, anchor.elapsed_s, course.now.elapsed_s, anchor.done, pace, past)
@@ -146,8 +157,9 @@ def own_rate(course: Course, quantity: str) -> Rate | None:
     if course.unit != "epochs":
         reached = course.points[-1].done
         recent = [s for s in steps if s[2] > reached - RECENT_SHARE * (reached - course.first)] or steps
-        spread = LATE_SPREAD + EARLY_SPREAD * exp(-course.share / EARLY_SHARE)
-        return Rate(_mean([(use, width) for use, width, _ in recent]), spread, len(steps))
+        value = _mean([(use, width) for use, width, _ in recent])
+        spread = LATE_SPREAD + EARLY_SPREAD * exp(-((course.share / EARLY_SHARE) ** 2))
+        return Rate(value, sqrt(spread**2 + _wavering(recent, value) ** 2), len(steps))
     if len(steps) == 1:
         return Rate(steps[0][0] / WARM_UP, FIRST_EPOCH_SPREAD, 1)
     rest = steps[1:]
@@ -180,6 +192,17 @@ def _mean(weighted: Sequence[tuple[float, float]]) -> float:
     return sum(min(value, most) * weight for value, weight in weighted) / (2 * half)
 
 
+def _wavering(recent: Sequence[tuple[float, float, float]], value: float) -> float:
+    """How far the rates of a few parts of the recent past lie apart, as the error of what their mean foretells."""
+    size = max(1, len(recent) // BLOCKS)
+    parts = [recent[i : i + size] for i in range(0, len(recent), size)]
+    if value <= 0 or len(parts) < 2:
+        return 0.0
+    rates = [sum(use * width for use, width, _ in part) / sum(w for _, w, _ in part) for part in parts]
+    squares = sum(min(1.0, abs(rate / value - 1.0)) ** 2 for rate in rates)
+    return sqrt(squares / (len(parts) - 1) / 2)
+
+
 def _jitter(rest: Sequence[tuple[float, float, float]], value: float) -> float:
     """Relative spread of single epochs, drawn towards EPOCH_SPREAD where there are few."""
     if value <= 0:
@@ -189,13 +212,11 @@ def _jitter(rest: Sequence[tuple[float, float, float]], value: float) -> float:
     return sqrt((known + squares) / (EPOCH_SPREAD_WEIGHT + len(rest) - 1))
 
 
-def _best(own: Rate | None, rates: Sequence[float], growth: Sequence[float]) -> Rate | None:
+def _best(own: Rate | None, rates: Sequence[float], growth: Sequence[float], unlike: float) -> Rate | None:
     """The own rate and what similar runs say, weighted by precision (log)."""
     if own is not None and own.value > 0:
-        went_on = _told(growth)
-        if went_on is not None and went_on[1] < own.spread:
-            own = Rate(own.value * exp(went_on[0]), went_on[1], own.n)
-    told = _told(rates)
+        own = _as_it_went_on(own, growth)
+    told = _told(rates, unlike)
     if told is None or (own is not None and own.value <= 0):
         return own
     middle, spread = told
@@ -210,7 +231,21 @@ def _best(own: Rate | None, rates: Sequence[float], growth: Sequence[float]) -> 
     return Rate(value, max(min(own.spread, spread) * 0.9, (ours + theirs) ** -0.5), own.n)
 
 
-def _told(values: Sequence[float]) -> tuple[float, float] | None:
+def _as_it_went_on(own: Rate, growth: Sequence[float]) -> Rate:
+    """The own rate, by how the rates of like runs went on after this point and how far those lay apart."""
+    told = _told(growth, 0.0)
+    if told is None:
+        return own
+    n = len(growth)
+    middle, spread = told
+    weight = n / (n + GROWTH_WEIGHT)
+    if spread >= own.spread:
+        weight *= (own.spread / spread) ** 2
+    mixed = sqrt(((1 - weight) * own.spread) ** 2 + weight * spread**2)
+    return Rate(own.value * exp(weight * middle), mixed, own.n)
+
+
+def _told(values: Sequence[float], unlike: float) -> tuple[float, float] | None:
     """Median of the logarithms and the spread of a next one; None where there are none."""
     logs = sorted(log(value) for value in values if value > 0 and isfinite(value))
     if not logs:
@@ -218,17 +253,18 @@ def _told(values: Sequence[float]) -> tuple[float, float] | None:
     n = len(logs)
     middle = (logs[(n - 1) // 2] + logs[n // 2]) / 2
     squares = sum(min(1.0, abs(value - middle)) ** 2 for value in logs)
-    return middle, sqrt((2 * 0.10**2 + squares) / (n + 1) * (1.0 + 1.0 / n))
+    return middle, sqrt((2 * LIKE_SPREAD**2 + squares) / (n + 1) * (1.0 + 1.0 / n) + unlike**2)
 
 
 def width80(scores: Sequence[float]) -> float:
-    """Half width of the 80 % interval in spreads: of past errors and of a prior of PRIOR_SCORES normal ones.
+    """Half width of the 80 % interval in spreads, from past errors and normal ones in place of those that lack.
 
-    The (1 + n) * 0.8-th smallest of both (split conformal prediction: Vovk et al., 2005; Lei et al., 2018).
+    The (1 + n) * 0.8-th smallest (split conformal prediction: Vovk et al., 2005; Lei et al., 2018).
     """
-    prior = [abs(NormalDist().inv_cdf((i + 0.5) / PRIOR_SCORES)) for i in range(PRIOR_SCORES)]
+    n = max(LEAST_PRIOR, PRIOR_SCORES - len(scores))
+    prior = (NormalDist().inv_cdf(0.5 + (i + 0.5) / (2 * n)) for i in range(n))
     known = sorted([*prior, *(abs(score) for score in scores)])
-    return known[min(len(known) - 1, int(0.8 * (len(known) + 1)))]
+    return known[min(len(known), ceil(0.8 * (len(known) + 1))) - 1]
 
 
 def _range(
@@ -237,8 +273,7 @@ def _range(
     """Use at completion: each end that past runs came to, times how the rate may turn out."""
     total = course.total or 0.0
     ends = [end for end in past.ends if end * total > done]
-    # That this run does what was planned counts as one more run.
-    scenarios = [1.0, *ends] if past.early else [1.0]
+    scenarios = [1.0] * PLANNED + ends if past.early else [1.0]
     factor = width80(past.scores) / Z80
     values = sorted(
         max(least, anchor + rate.value * max(0.0, end * total - done) * _exp(z * factor * rate.spread))
@@ -246,7 +281,10 @@ def _range(
         for z in NODES
     )
     low, middle, high = (_quantile(values, q) for q in (0.1, 0.5, 0.9))
-    return Range(middle, low, high) if isfinite(high) else None
+    if 2 * scenarios.count(1.0) >= len(scenarios):  # the plan is the likeliest: the point is what it costs
+        planned = max(least, anchor + rate.value * max(0.0, total - done))
+        middle, high = planned, max(high, planned)
+    return Range(middle, min(low, middle), high) if isfinite(high) else None
 
 
 def _exp(value: float) -> float:

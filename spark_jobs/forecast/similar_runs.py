@@ -1,0 +1,206 @@
+"""What past runs tell of a run: the same model on the same data and node first, then whatever is nearest.
+
+Kept in memory, bounded: the newest finished runs of each model. Nothing is learnt from failed runs but the
+scores of their forecasts are not counted either: why they ended is not in their course.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from spark_jobs.forecast.run_energy import Course, Experience, Point, own_rate
+
+PER_MODEL = 24
+MODELS = 500
+SCORES = 400
+# The newest of a kind are asked.
+ASKED = 10
+# A run that did this share of its plan did it.
+WHOLE = 0.97
+# So many scores of a kind are enough to leave out others, and so many are looked at.
+MODEL_SCORES = 8
+NEWEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What runs are compared by; None is not known."""
+
+    model: str | None = None
+    dataset: str | None = None
+    nodes: tuple[str, ...] = ()
+    settings: Any = None  # hyperparameters, as they came
+
+    def kinds(self, other: Likeness) -> tuple[bool, ...]:
+        """Of which of KINDS the other is, nearest first. What both do not know does not tell them apart."""
+        data, where = self.dataset == other.dataset, self.nodes == other.nodes
+        return (data and where and self.settings == other.settings, data and where, data, where, True)
+
+    def shared(self, other: Likeness) -> str:
+        """In words, what is known to be the same."""
+        names = {"model": "model", "dataset": "dataset", "nodes": "node", "settings": "hyperparameters"}
+        same = [
+            word
+            for name, word in names.items()
+            if getattr(self, name) and getattr(self, name) == getattr(other, name)
+        ]
+        return " and ".join(filter(None, (", ".join(same[:-1]), same[-1]))) if same else "nothing"
+
+
+# By how much (log) the use of runs differs besides: of the same model, data, node and hyperparameters; all but
+# the hyperparameters; model and data; model and node; the model only.
+KINDS = (0.0, 0.05, 0.25, 0.25, 0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How far off a forecast was, in its own spreads; of which model and at which stage it was made."""
+
+    model: str | None
+    stage: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run that ended: its course to the end."""
+
+    run_id: str
+    likeness: Likeness
+    course: Course
+
+    @property
+    def end(self) -> float:
+        """Which share of its plan it did."""
+        total = self.course.total
+        share = 1.0 if not total else self.course.now.done / total
+        return 1.0 if share >= WHOLE else share
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Runs like one, and in what they are like it."""
+
+    runs: tuple[PastRun, ...] = ()
+    model: str | None = None
+    kind: str = ""
+    unlike: float = 0.0
+
+
+@dataclass(slots=True)
+class PastRuns:
+    """The past runs that are remembered."""
+
+    _by_model: OrderedDict[str, OrderedDict[str, PastRun]] = field(default_factory=OrderedDict)
+    _scores: deque[Score] = field(default_factory=lambda: deque(maxlen=SCORES))
+
+    def add(self, run: PastRun, scores: Iterable[Score] = ()) -> None:
+        """Remember a run that ended; the same run again takes its own place."""
+        model = run.likeness.model
+        if model is not None:
+            runs = self._by_model.setdefault(model, OrderedDict())
+            self._by_model.move_to_end(model)
+            fresh = run.run_id not in runs
+            runs[run.run_id] = run
+            while len(runs) > PER_MODEL:
+                runs.popitem(last=False)
+            while len(self._by_model) > MODELS:
+                self._by_model.popitem(last=False)
+            if not fresh:
+                return
+        self._scores.extend(scores)
+
+    def like(self, run_id: str, likeness: Likeness) -> Found:
+        """The runs of the nearest kind of which there are any."""
+        runs = [run for i, run in self._by_model.get(likeness.model or "", {}).items() if i != run_id]
+        kinds = [(run, likeness.kinds(run.likeness)) for run in runs]
+        for place, unlike in enumerate(KINDS):
+            of_kind = tuple(run for run, kind in kinds if kind[place])
+            if of_kind:
+                return Found(of_kind, likeness.model, likeness.shared(of_kind[-1].likeness), unlike)
+        return Found(model=likeness.model)
+
+    def experience(self, course: Course, found: Found) -> Experience:
+        """What runs like this one say at its point of progress, and past errors at its stage."""
+        told = Experience(scores=self._scores_at(found.model, stage_of(course)))
+        same = [run for run in found.runs if run.course.unit == course.unit][-ASKED:]
+        if not same:
+            return told
+        kwh = [_went_on(run, course, "energy_kwh") for run in same]
+        seconds = [_went_on(run, course, "elapsed_s") for run in same]
+        return replace(
+            told,
+            unlike=found.unlike,
+            rates_kwh=tuple(rate for rate, _ in kwh if rate is not None),
+            rates_s=tuple(rate for rate, _ in seconds if rate is not None),
+            growth_kwh=tuple(growth for _, growth in kwh if growth is not None),
+            growth_s=tuple(growth for _, growth in seconds if growth is not None),
+            ends=tuple(run.end for run in same if run.course.total and run.end > course.share),
+        )
+
+    def _scores_at(self, model: str | None, stage: str) -> tuple[float, ...]:
+        """The newest of the same model and stage; where they are few of the stage; else all."""
+        at_stage = [score for score in self._scores if score.stage == stage]
+        own = [score for score in at_stage if model is not None and score.model == model]
+        chosen = own if len(own) >= MODEL_SCORES else at_stage
+        if len(chosen) < MODEL_SCORES:
+            chosen = list(self._scores)
+        return tuple(score.value for score in chosen[-NEWEST:])
+
+
+def stage_of(course: Course) -> str:
+    """How early it is in a run: forecasts of one stage err alike."""
+    if course.unit == "epochs":
+        n = len(course.points)
+        return "before" if n == 0 else "1" if n == 1 else "2-4" if n < 5 else "5-9" if n < 10 else "10+"
+    share = course.share
+    return "early" if share < 0.15 else "first half" if share < 0.5 else "second half"
+
+
+def whole(run: PastRun) -> Course:
+    """The run as one unit of work, for runs that nobody said the length of."""
+    now = run.course.now
+    return Course("runs", (), Point(1.0, now.elapsed_s, now.energy_kwh), 1.0)
+
+
+def _went_on(run: PastRun, course: Course, quantity: str) -> tuple[float | None, float | None]:
+    """A past run's use per unit after the point where the course is, and that over its own rate by then."""
+    past = run.course
+    end = getattr(past.now, quantity)
+    if past.unit == "epochs":
+        cut = course.points[-1].done if course.points else 0.0
+        cut = max(cut, past.points[0].done if past.points else 0.0)  # its first epoch is apart
+    else:
+        cut = course.share * past.now.done
+    until = [point for point in past.points if point.done <= cut + 1e-9]
+    at = _at(past, cut, quantity)
+    left = past.now.done - cut
+    if left <= 0 or at is None or end <= at:
+        rate = _overall(past, quantity)
+        return rate, None
+    rate = (end - at) / left
+    if not until:
+        return rate, None
+    own = own_rate(replace(past, points=tuple(until), now=until[-1], total=past.now.done), quantity)
+    return rate, rate / own.value if own is not None and own.value > 0 else None
+
+
+def _overall(past: Course, quantity: str) -> float | None:
+    own = own_rate(replace(past, total=past.now.done), quantity)
+    return own.value if own is not None and own.value > 0 else None
+
+
+def _at(past: Course, done: float, quantity: str) -> float | None:
+    """Use by then; linear between the points."""
+    before = Point(past.first, 0.0, 0.0)
+    for point in (*past.points, past.now):
+        if point.done >= done:
+            width = point.done - before.done
+            part = 1.0 if width <= 0 else (done - before.done) / width
+            low, high = getattr(before, quantity), getattr(point, quantity)
+            return float(low + part * (high - low))
+        before = point
+    return None
