@@ -143,15 +143,31 @@ class Forecaster:
             self._say(why)
         place = 0
         for series, windows in batch:
-            for window in windows:
-                joined = series.close(window)
-                mine = {h: values[place] for h, values in changes.items()}
-                fallbacks = {h: why or in_use.fallback(h) for h in self.horizons.due(window.start_ms + width)}
-                issued = series.issue(mine, in_use.version, fallbacks)
-                self._note(issued, joined)
-                place += 1
-                if _is_turn(series, width):
-                    self._keep(series)
+            mine = {h: values[place : place + len(windows)] for h, values in changes.items()}
+            place += len(windows)
+            try:
+                self._run_through(series, windows, mine, in_use, why)
+            except Exception:
+                log.exception("forecasts: series %s starts anew", series.target)
+                self._series.pop(series.target, None)
+
+    def _run_through(
+        self,
+        series: Series,
+        windows: Sequence[Observation],
+        changes: Mapping[int, Floats],
+        in_use: InUse,
+        why: str | None,
+    ) -> None:
+        """Judge and forecast at each of these windows; `changes` has a row for each."""
+        width = self.horizons.window_ms
+        for place, window in enumerate(windows):
+            joined = series.close(window)
+            fallbacks = {h: why or in_use.fallback(h) for h in self.horizons.due(window.start_ms + width)}
+            here = {h: values[place] for h, values in changes.items()}
+            self._note(series.issue(here, in_use.version, fallbacks), joined)
+            if _is_turn(series, width):
+                self._keep(series)
 
     def _note(self, issued: Sequence[Issued], joined: Sequence[Joined]) -> None:
         now = self.clock()

@@ -293,4 +293,4 @@ def test_late_sums_count_an_event_once_however_many_of_its_documents_are_asked_f
     keys = [f"run|r{n:03}|x" for n in range(3 * LATE_KEYS_PER_FIND)]
     stream_db[documents.LATE].insert_one({"_id": "training|e|r|1", "keys": keys, "sums": {"energy_kwh": 0.5}})
     found = Books(stream_db, 1, WINDOW_MS).late(keys)
-    assert {key: amounts.sums for key, amounts in found.items()} == dict.fromkeys(keys, {"energy_kwh": 0.5})
+    assert {key: amounts.sums for key, amounts in found.items()} == {key: {"energy_kwh": 0.5} for key in keys}
