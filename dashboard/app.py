@@ -6,7 +6,18 @@ import streamlit as st
 
 from dashboard import context, widgets
 from dashboard.store import StoreAway
-from dashboard.views import compare, forecast, groups, methodology, nodes, overview, quality, run, runs
+from dashboard.views import (
+    budgets,
+    compare,
+    forecast,
+    groups,
+    methodology,
+    nodes,
+    overview,
+    quality,
+    run,
+    runs,
+)
 from schemas.errors import PipelineError
 
 
@@ -20,6 +31,9 @@ def pages() -> list[st.Page]:
         st.Page(groups.page, title="Users and models", icon=":material/group:", url_path="groups"),
         st.Page(nodes.page, title="Nodes", icon=":material/dns:", url_path="nodes"),
         st.Page(forecast.page, title="Forecast", icon=":material/trending_up:", url_path="forecast"),
+        st.Page(
+            budgets.page, title="Budgets and alerts", icon=":material/notifications:", url_path="budgets"
+        ),
         st.Page(quality.page, title="Data quality", icon=":material/rule:", url_path="quality"),
         st.Page(methodology.page, title="Methodology", icon=":material/function:", url_path="methodology"),
     ]

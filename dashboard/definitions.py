@@ -217,6 +217,54 @@ DEFINITIONS: dict[str, Definition] = {
         "How much each layer contributes to the forecast.",
         "By each layer's discounted past error; a drift alarm sets them back.",
     ),
+    "completion": Definition(
+        "At completion",
+        "kWh, kg, time",
+        "What a run will have used when it is finished, and when that is, with an 80 % interval.",
+        "Used so far + what is left × the rate of its own epochs, the first one apart, and of similar runs.",
+    ),
+    "completion_error": Definition(
+        "Error at completion",
+        "%",
+        "How far the last forecast of the run's energy was off.",
+        "(Forecast − actual) ÷ actual.",
+    ),
+    "budget_spent": Definition(
+        "Spent",
+        "kWh, kg or money",
+        "What a budget's subject has used since its period began; money is energy × the tariff of the settings.",
+        "Sum of the stored energy or emissions of the subject in the period.",
+    ),
+    "budget_forecast": Definition(
+        "Expected",
+        "kWh, kg or money",
+        "What will be spent when the run is finished or the period is over, with an 80 % interval.",
+        "Spent + forecasts of the active runs or of the power + the mean power so far over the rest of the period.",
+    ),
+    "budget_probability": Definition(
+        "Probability of breaking",
+        "%",
+        "How likely the limit is reached by the end; 100 % once it is. At risk: 50 % or more.",
+        "P(end ≥ limit | end ≥ spent), of a split normal distribution through p10, point and p90.",
+    ),
+    "budget_stage": Definition(
+        "Stage",
+        "% of the limit",
+        "The highest of 50, 80, 90 and 100 % that is reached; each raises one alert per period.",
+        "Once of what is spent, once of the forecast's point.",
+    ),
+    "alert_state": Definition(
+        "Open alerts",
+        "alerts",
+        "Alerts whose cause still holds; a resolved one is over.",
+        "Raised once per rule, subject, stage and period, resolved when it no longer holds.",
+    ),
+    "deliveries": Definition(
+        "Deliveries",
+        "state",
+        "Whether each channel has been told: pending (tried again later), sent or failed (given up).",
+        "Written by the process of alerts, which delivers from the stored alerts.",
+    ),
 }
 
 

@@ -158,6 +158,11 @@ def prose(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     st.html(f'<table class="js-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 
+def link(label: str, address: str) -> None:
+    """A link to another page; the label is fixed words, the address may hold any name."""
+    st.html(f'<a class="js-link" href="{for_html(address)}" target="_self">{for_html(label)} →</a>')
+
+
 def empty(what: str, hints: Sequence[str]) -> None:
     """In place of data: what is not there, and what to do. Fixed words only (Markdown)."""
     st.info(f"**{what}**\n\n" + "\n".join(f"- {hint}" for hint in hints), icon=":material/info:")
@@ -171,6 +176,8 @@ NO_RUNS = (
 
 STYLE = """<style>
 .js-note{color:inherit;opacity:.72;font-size:.875rem;margin:0 0 .25rem 0;overflow-wrap:anywhere}
+.js-said{font-size:1.05rem;font-weight:600;margin:.2rem 0 .4rem 0;overflow-wrap:anywhere}
+.js-link{color:#0072B2;text-decoration:none;font-size:.9rem}
 .js-badge{border:1px solid;border-radius:1rem;padding:.05rem .6rem;font-size:.85rem;white-space:nowrap;
 font-weight:600}
 .js-name{font-size:1.9rem;font-weight:650;margin:0 .6rem 0 0;overflow-wrap:anywhere;line-height:1.25}

@@ -167,6 +167,9 @@ def add_models(db: Documents, now: datetime) -> None:
                 "reason": "beats strong naive at every horizon",
                 "features": ["last", "diff_1", "hour_sin"],
                 "horizons_s": list(SHORT),
+                "served_horizons_s": [60, 300],
+                "n_rows": 20_160,
+                "data": {"first": now - timedelta(days=14), "last": now - timedelta(hours=6), "series": 4},
                 "window_s": 60,
                 "scores": {str(h): {"mae": 9.1, "mae_ratio": ratio, "coverage_80": 0.79} for h in SHORT},
             }

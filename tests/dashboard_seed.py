@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from schemas.documents import COLLECTIONS, window_id
 from schemas.units import kwh_from_j
-from tests.dashboard_alerts import add_alerts, add_budgets
+from tests.dashboard_alerts import add_alerts, add_budgets, alert, budget
 from tests.dashboard_documents import Documents, add_nodes, add_run, add_stream, interval_events, summary
 from tests.dashboard_forecasts import add_forecasts, add_models, add_run_forecast
 
@@ -106,6 +106,7 @@ def seed_hostile(db: Documents, now: datetime) -> None:
     )
     add_nodes(db, rng, now, (HOSTILE[0], HOSTILE[2]))
     add_stream(db, rng, now)
+    seed_hostile_ahead(db, rng, now)
     for offset, name in enumerate(HOSTILE):
         db.rejected_events.insert_one(
             {
@@ -125,6 +126,43 @@ def seed_hostile(db: Documents, now: datetime) -> None:
                 "recorded_at": now,
             }
         )
+
+
+def seed_hostile_ahead(db: Documents, rng: random.Random, now: datetime) -> None:
+    """Forecasts, budgets and alerts whose texts are markup and whose numbers are none."""
+    for name in (HOSTILE[0], HOSTILE[2]):
+        add_forecasts(db, rng, f"node/{name}", fallback=name)
+    bad = {
+        "point": math.nan,
+        "p90": "much",
+        "error": "far",
+        "naive_error": math.inf,
+        "weights": [1],
+        "energy": 3,
+    }
+    db.energy_forecasts.update_many({"horizon_s": 900}, {"$set": bad})
+    db.forecast_states.insert_many(
+        [
+            {"_id": f"user/{HOSTILE[1]}", "dimension": "user", "key": HOSTILE[1], "horizons": {"x": 1}},
+            {"_id": ""},
+        ]
+    )
+    db.model_registry.insert_one({"_id": HOSTILE[0], "state": "serving", "scores": {HOSTILE[2]: HOSTILE[3]}})
+    history = [{"epoch": "one"}, {"epoch": 1, "energy_kwh": {"point": 1.0, "p10": "little"}}, HOSTILE[0]]
+    add_run_forecast(db, "=cmd@calc", HOSTILE[0], now, 0, None, note=HOSTILE[2], history=history)
+    db.budgets.insert_many(
+        budget(
+            name, "user", name, limit, name, now, 1e9, (0.1, 0.2, 1e12), math.nan, period=name, on_break=name
+        )
+        for name, limit in zip(HOSTILE, (1e-3, 1.0, 0.0, -5.0, 1e30, 2.0), strict=True)
+    )
+    db.budgets.insert_one({"_id": "bare", "limit": "a lot", "status": "good"})
+    db.alerts.insert_many(
+        alert(name, name, ("node", name), name, now, evidence={name: [name, {"a.b": name}]},
+              deliveries=[{"channel": name, "state": name, "last_error": name}, name])
+        for name in HOSTILE
+    )  # fmt: skip
+    db.alerts.insert_one({"_id": "bare", "state": "open", "deliveries": "none", "evidence": name})
 
 
 def seed_large(db: Documents, now: datetime, n_runs: int = 1000, n_events: int = 100_000) -> None:

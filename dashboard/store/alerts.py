@@ -49,6 +49,7 @@ class Alert:
     raised_at: datetime | None = field(default=None, metadata=DATE)
     last_seen_at: datetime | None = field(default=None, metadata=DATE)
     resolved_at: datetime | None = field(default=None, metadata=DATE)
+    resolved_because: str | None = stored(text)
     deliveries: tuple[Delivery, ...] = ()
     evidence: tuple[tuple[str, str], ...] = ()
 

@@ -23,6 +23,7 @@ class Status:
 
     period: str | None = stored(text)
     period_start: datetime | None = field(default=None, metadata=DATE)
+    period_end: datetime | None = field(default=None, metadata=DATE)
     actual: float | None = stored(number)
     forecast: Span | None = field(default=None, metadata=SPAN)
     forecast_at: datetime | None = None

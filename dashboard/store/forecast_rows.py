@@ -180,6 +180,7 @@ class Model:
     n_rows: int | None = stored(whole)
     data_from: datetime | None = None
     data_to: datetime | None = None
+    served_horizons_s: tuple[int, ...] = ()
     scores: tuple[tuple[str, str], ...] = ()
 
 

@@ -164,14 +164,17 @@ def to_past(row: Mapping[str, Any], width_s: int) -> Past:
 
 def to_model(document: Mapping[str, Any]) -> Model:
     """A model from its manifest."""
-    span_of_data = document.get("data_span")
-    given = span_of_data if isinstance(span_of_data, Mapping) else {}
+    data = document.get("data")
+    given = data if isinstance(data, Mapping) else {}
+    served = document.get("served_horizons_s")
+    horizons = [whole(item) for item in served] if isinstance(served, Sequence) else []
     return from_document(
         Model,
         document,
         version=str(document["_id"]),
-        data_from=date(given.get("from")),
-        data_to=date(given.get("to")),
+        data_from=date(given.get("first")),
+        data_to=date(given.get("last")),
+        served_horizons_s=tuple(item for item in horizons if item is not None),
         scores=tuple(flattened(document.get("scores"))),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 import streamlit as st
 
@@ -14,6 +13,7 @@ from dashboard.display import POWER
 from dashboard.store.alerts import Alert
 from dashboard.store.forecast_rows import Forecast, Series, Span
 from dashboard.tables import Column
+from dashboard.views.links import alert_link
 
 SPANS = {"hour": timedelta(hours=1), "24 h": timedelta(days=1), "7 d": timedelta(days=7)}
 ENERGY_S = (3600, 21_600, 86_400)
@@ -147,6 +147,7 @@ def model_in_use(found: Sequence[Forecast]) -> None:
         ("Trained", display.moment(model.created_at)),
         ("Trained on", span if model.data_from else "not known"),
         ("Rows", display.count(model.n_rows)),
+        ("Horizons at which it serves", display.known(", ".join(map(display.span, model.served_horizons_s)))),
         ("Serving since", display.moment(model.serving_since)),
         ("Reason", display.known(model.reason)),
     ]
@@ -169,8 +170,3 @@ def alerts_on(alerts: Sequence[Alert]) -> None:
         Column("Raised (UTC)", [alert.raised_at for alert in alerts]),
     ]
     widgets.run_table(columns, "series-alerts", "Alerts on this series", height="content")
-
-
-def alert_link(alert_id: str) -> str:
-    """Address of an alert, relative to the pages beside it."""
-    return f"./budgets?alert={quote(alert_id, safe='')}"

@@ -9,9 +9,11 @@ import streamlit as st
 from dashboard import context, display, tables, widgets
 from dashboard.charts import fleet
 from dashboard.store import Lease, Overview, Progress, RunFilter
+from dashboard.views.forecast_parts import SILENT, ends
 from dashboard.widgets import Card
 
 RECENT = 8
+HOUR_S = 3600
 
 
 def page() -> None:
@@ -48,6 +50,29 @@ def figures() -> None:
     )
     if found.n_runs:
         widgets.note(sources(found))
+    look_ahead()
+
+
+def look_ahead() -> None:
+    """The fleet's next hour, open alerts and budgets at risk; nothing where there are none."""
+    fleet_series = next((series for series in context.series() if series.dimension == "all"), None)
+    newest = fleet_series.last_window_end if fleet_series else None
+    fresh = newest is not None and context.utc_now() - newest <= SILENT
+    found = context.ahead(fleet_series.target, newest) if fleet_series and newest and fresh else ()
+    hour = next((forecast for forecast in found if forecast.horizon_s == HOUR_S), None)
+    n_open, budgets = context.n_open_alerts(), context.budgets()
+    if not (fleet_series or n_open or budgets):
+        return
+    at_risk = sum(budget.at_risk for budget in budgets)
+    next_hour = hour.energy_kwh if hour else None
+    widgets.cards(
+        [
+            Card("Next hour, all", display.energy(next_hour.point if next_hour else None), "forecast_energy"),
+            Card("Next hour, 80 % interval", ends(next_hour, display.ENERGY), "interval"),
+            Card("Open alerts", f"{n_open:,}", "alert_state"),
+            Card("Budgets at risk", f"{at_risk:,} of {len(budgets):,}", "budget_probability"),
+        ]
+    )
 
 
 def health(leases: tuple[Lease, ...], progress: tuple[Progress, ...], now: datetime) -> str:

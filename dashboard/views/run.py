@@ -12,6 +12,7 @@ from dashboard.charts import run as charts
 from dashboard.power import by_progress, segments
 from dashboard.store import ReadTooSlow, Run, RunFilter
 from dashboard.text import for_html, shortened
+from dashboard.views import run_forecast
 from dashboard.widgets import Card
 
 OFFERED = 200
@@ -43,6 +44,7 @@ def page() -> None:
     widgets.live(head)(run_id)
     axis, measure = controls()
     widgets.live(curves)(run_id, axis, measure)
+    widgets.live(run_forecast.block)(run_id)
     widgets.live(details)(run_id)
 
 
