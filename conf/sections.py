@@ -165,6 +165,9 @@ class Forecast(Section):
         21_600.0, ge=60, description="time between trainings of a challenger, by a process of its own"
     )
     train_days: Days = Field(14.0, description="how far back a training looks")
+    keep_models: int = Field(
+        20, ge=1, description="newest models that a training keeps; the one that serves is never deleted"
+    )
     retention_days: Days | None = Field(
         30.0, description="how long a forecast is kept after the time that it is about"
     )
