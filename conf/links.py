@@ -15,3 +15,8 @@ def dashboard_url(settings: Settings) -> str:
 def run_url(base_url: str, run_id: str) -> str:
     """The permalink of one run."""
     return f"{base_url.rstrip('/')}/run?run={quote(run_id, safe='')}"
+
+
+def node_url(base_url: str, node_id: str) -> str:
+    """The permalink of one node."""
+    return f"{base_url.rstrip('/')}/nodes?node={quote(node_id, safe='')}"
