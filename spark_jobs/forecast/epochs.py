@@ -18,7 +18,7 @@ from itertools import pairwise
 from statistics import median
 
 from schemas.units import MS_PER_S
-from spark_jobs.forecast.run_energy import Course, Point
+from spark_jobs.forecast.run_rates import Course, Point
 
 # Before its first mark a run that reports epochs when they are done has spent this share of an epoch.
 FULL_EPOCH = 0.3

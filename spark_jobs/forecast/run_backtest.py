@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from schemas.units import kwh_from_j
-from spark_jobs.forecast.run_energy import Course, Outlook, Point, outlook, score
+from spark_jobs.forecast.run_energy import Outlook, outlook, score
+from spark_jobs.forecast.run_rates import Course, Point
 from spark_jobs.forecast.series import Floats
 from spark_jobs.forecast.similar_runs import Likeness, PastRun, PastRuns, Score, stage_of
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spark_jobs.forecast.run_energy import Course, Experience, Point, own_rate
+from spark_jobs.forecast.run_rates import Course, Experience, Point, own_rate
 
 PER_MODEL = 24
 MODELS = 500
