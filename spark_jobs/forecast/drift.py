@@ -1,20 +1,29 @@
-"""Whether the errors of a forecast have grown for good: the test of Page and Hinkley on scaled errors."""
+"""Whether a model's errors have outgrown the last value's for good: the test of Page and Hinkley, on scaled errors.
+
+Power jumps whenever a job starts or ends, and every forecast errs there: a test on plain errors would call each
+of these a drift. In a real drift the model goes on erring where the last value no longer does. So what is summed
+is the model's error above the last value's, in units of the model's own ordinary error.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# In mean errors: what a single window can add, what is ordinary, and the sum that is an alarm.
-LARGEST = 12.0
-ORDINARY = 3.0
-ALARM = 12.0
+# In ordinary errors: what one window can add, what is tolerated in each, and the sum that is an alarm.
+# A model that errs by 12 ordinary errors is caught by one window, one that errs by 7 by two.
+LARGEST = 14.0
+TOLERATED = 1.5
+ALARM = 10.0
+# Before so many errors are known there is no ordinary one.
 WARM_UP = 20
-MEMORY = 0.01
+MEMORY = 0.005
+# A larger error counts as so many ordinary ones in their mean.
+ODD = 20.0
 
 
 class Drift:
-    """Page (1954), Hinkley (1971): sum what errors exceed the ordinary; alarm when the sum passes a limit."""
+    """Page (1954), Hinkley (1971): the sum of what exceeds the tolerated, never below 0; alarm above a limit."""
 
     def __init__(self) -> None:
         """Start without knowledge."""
@@ -24,15 +33,19 @@ class Drift:
         """Forget everything: what an ordinary error is is learned anew."""
         self.mean, self.total, self.n = 0.0, 0.0, 0
 
-    def update(self, error: float) -> bool:
-        """Take in the size of an error (not negative, any unit); True at an alarm, after which it starts anew."""
+    def update(self, error: float, reference: float) -> bool:
+        """Take in the sizes of the model's and of the last value's error (finite, same unit, not negative).
+
+        True at an alarm, after which it starts anew.
+        """
         if self.n >= WARM_UP:
-            scaled = min(LARGEST, error / self.mean) if self.mean > 0 else (LARGEST if error > 0 else 0.0)
-            self.total = max(0.0, self.total + scaled - ORDINARY)
+            unit = max(self.mean, 1e-12)
+            excess = max(-LARGEST, min(LARGEST, (error - reference) / unit))
+            self.total = max(0.0, self.total + excess - TOLERATED)
             if self.total > ALARM:
                 self.reset()
                 return True
-            error = min(error, ORDINARY * self.mean) if self.mean > 0 else error
+            error = min(error, ODD * unit)
         self.n += 1
         self.mean += (error - self.mean) * max(MEMORY, 1.0 / self.n)
         return False

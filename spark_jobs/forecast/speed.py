@@ -44,6 +44,7 @@ RIDGE = 1.0
 RIDGE_FLOOR = 1e-3
 HUBER = 1.5
 SPREAD_MEMORY = 0.03
+SOFTENED = 0.05
 WARM_UP = 8
 
 
@@ -117,6 +118,11 @@ class Speed:
         self.coefficients: Floats = np.zeros(INPUTS)
         # Mean size of the recent residuals, and the largest recent change, in the series' scale.
         self.spread, self.largest = 0.0, 0.0
+        self.n = 0
+
+    def soften(self) -> None:
+        """After a drift: what was learned counts little against what comes next, and no residual is odd."""
+        self.products, self.targets = SOFTENED * self.products, SOFTENED * self.targets
         self.n = 0
 
     def predict(self, x: Floats, last: float) -> float:
