@@ -20,6 +20,7 @@ from spark_jobs.cut import Cut, is_running, read_cut
 from spark_jobs.facets import Facets, RunFacets
 from spark_jobs.generation import WindowSettings, newest_generation
 from spark_jobs.lease import acquire
+from spark_jobs.packing import parts_in
 from spark_jobs.parts import Amounts, Parts, total
 from spark_jobs.repairs import request_doc, run_requests
 from spark_jobs.sources import SOURCES, Key, Source, document_id
@@ -135,7 +136,7 @@ class Comparison:
             self._hold_against(docs.get(truth.id, {"_id": truth.id}), truth)
 
     def _hold_against(self, doc: Mapping[str, Any], truth: Truth) -> None:
-        parts = Parts.from_doc(doc.get("parts"))
+        parts = Parts.from_doc(parts_in(doc))
         since = doc.get("window_start") or doc.get("started_at")
         if self._horizon is not None and (since is None or since < self._horizon):
             return
@@ -155,7 +156,7 @@ class Comparison:
         for collection in collections if self._source.has_facets else [documents.NODE_WINDOWS]:
             for doc in self._db[collection].find({}, {"parts.at": 1}):
                 known = (collection, doc["_id"]) in self._seen
-                if not known and self._cut.covers(Parts.from_doc(doc.get("parts")).at):
+                if not known and self._cut.covers(Parts.from_doc(parts_in(doc)).at):
                     self.compared += 1
                     self._request(Truth(collection, doc["_id"]), doc)
 

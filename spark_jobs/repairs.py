@@ -15,6 +15,7 @@ from typing import Any
 from schemas import documents
 from spark_jobs.books import Books, RunPage, WindowPage
 from spark_jobs.generation import Generation
+from spark_jobs.packing import parts_in
 from spark_jobs.parts import Amounts, Folded, Parts
 from spark_jobs.sources import Source, parse_document_id
 from spark_jobs.store import Db, Doc
@@ -63,7 +64,7 @@ def run_requests(db: Db, source: Source, generation: Generation, books: Books) -
 def _repair(db: Db, source: Source, generation: Generation, books: Books, request: Mapping[str, Any]) -> bool:
     collection, i = request["collection"], request["document"]
     stored: Doc = db[collection].find_one({"_id": i}) or {}
-    held = stored.get("parts") or {}
+    held = parts_in(stored)
     if held.get("at") != request["at"]:
         return False
     truth = {name: Amounts.from_doc(request["truth"].get(name)) for name in ("carried", "live", "late")}

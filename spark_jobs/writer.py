@@ -132,6 +132,7 @@ class BatchWriter:
             self._write(touched, done, batch)
             self.generation.flush()
             if life_of(self.db) == life:
+                self.books.journaled()
                 return
 
     def _write(self, touched: Touched, done: Receipts, batch: int) -> None:

@@ -75,20 +75,22 @@ class FakeCollection:
     ) -> None:
         self._each([lambda doc=doc: self.insert_one(doc) for doc in docs])  # type: ignore[misc]
 
-    def bulk_write(self, writes: Sequence[UpdateOne], **options: Any) -> None:
-        self._each(
+    def bulk_write(self, writes: Sequence[UpdateOne], **options: Any) -> Result:
+        done = self._each(
             [lambda w=w: self.update_one(w._filter, w._doc, upsert=bool(w._upsert)) for w in writes]  # type: ignore[misc]
         )
+        return Result(sum(result.matched_count for result in done))
 
-    def _each(self, writes: Sequence[Callable[[], Any]]) -> None:
-        errors = []
+    def _each(self, writes: Sequence[Callable[[], Any]]) -> list[Any]:
+        errors, done = [], []
         for index, write in enumerate(writes):
             try:
-                write()
+                done.append(write())
             except DuplicateKeyError as error:
                 errors.append({"index": index, "code": error.code, "errmsg": str(error)})
         if errors:
             raise BulkWriteError({"writeErrors": errors, "writeConcernErrors": []})
+        return done
 
     def replace_one(self, query: Mapping[str, Any], doc: Doc, upsert: bool = False) -> Result:
         self._store.before_write()
