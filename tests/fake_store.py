@@ -45,9 +45,16 @@ class Cursor:
 class FakeCollection:
     """One collection. Unordered writes go on after an error, as on a server."""
 
-    def __init__(self, store: FakeStore) -> None:
+    def __init__(self, store: FakeStore, journaled: bool = True) -> None:
         self._store = store
+        self._journaled = journaled
         self.docs: dict[Any, bytes] = {}
+
+    def unjournaled(self) -> FakeCollection:
+        """The same documents, by writes that are not waited for until they are in the journal."""
+        view = FakeCollection(self._store, journaled=False)
+        view.docs = self.docs
+        return view
 
     def find(self, query: Mapping[str, Any] | None = None, projection: Any = None) -> Cursor:
         query = query or {}
@@ -116,6 +123,7 @@ class FakeCollection:
         ids = [doc["_id"] for doc in self.find(query)]
         for i in ids:
             self._store.before_write()
+            self._store.note(self._journaled)
             self.docs.pop(i, None)
             self._store.after_write()
         return Result(len(ids))
@@ -123,6 +131,7 @@ class FakeCollection:
     def _put(self, doc: Mapping[str, Any], new: bool) -> None:
         if new and doc["_id"] in self.docs:
             raise DuplicateKeyError(f"{doc['_id']} is there already", 11000)
+        self._store.note(self._journaled)
         self.docs[doc["_id"]] = bson.encode(doc)
         self._store.after_write()
 
@@ -136,12 +145,31 @@ class FakeStore:
         self.life = 0
         self.plan: Callable[[int], None] = lambda number: None
         self.ack: Callable[[int], None] = lambda number: None
+        # All documents as they are in the journal, where that is not as they are.
+        self._journal: dict[str, dict[Any, bytes]] | None = None
 
     def __getitem__(self, name: str) -> FakeCollection:
         return self._collections.setdefault(name, FakeCollection(self))
 
     def get_collection(self, name: str, write_concern: Any = None) -> FakeCollection:
-        return self[name]
+        journaled = write_concern is None or write_concern.document.get("j", False)
+        return self[name] if journaled else self[name].unjournaled()
+
+    def note(self, journaled: bool) -> None:
+        """A write is about to be done. The journal is one sequence: it takes all earlier writes along."""
+        if journaled:
+            self._journal = None
+        elif self._journal is None:
+            self._journal = {name: dict(held.docs) for name, held in self._collections.items()}
+
+    def die(self) -> None:
+        """The server's process ends and another begins: what was not in the journal is gone."""
+        self.life += 1
+        if self._journal is not None:
+            for name, held in self._collections.items():
+                held.docs.clear()
+                held.docs.update(self._journal.get(name, {}))
+        self._journal = None
 
     def command(self, name: str) -> Doc:
         assert name == "hello", f"the fake store does not know {name}"

@@ -65,9 +65,10 @@ outage = st.tuples(st.just("outage"), st.integers(1, 60), st.booleans())
 restart = st.tuples(st.just("restart"))
 lose = st.tuples(st.just("lose"))
 expire = st.tuples(st.just("expire"), st.integers(0, 1), st.integers(1, 4))
+death = st.tuples(st.just("death"), st.integers(1, 60), st.booleans())
 takeover = st.tuples(st.just("takeover"), st.integers(1, 60), st.booleans(), st.integers(0, 3))
 
-common = st.one_of(send, send, batch, batch, kill, outage, restart, lose, takeover)
+common = st.one_of(send, send, batch, batch, kill, outage, death, restart, lose, takeover)
 stories = st.lists(common, min_size=1, max_size=16)
 stories_with_retention = st.lists(st.one_of(common, expire), min_size=1, max_size=16)
 
@@ -114,6 +115,19 @@ def test_a_kill_at_any_write_changes_nothing(monkeypatch: pytest.MonkeyPatch, do
         check_accounts(world)
         check_documents(world, truth_of(world))
         if world.epoch == 1:  # the batch has fewer writes
+            break
+    assert at > MANY
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_store_that_dies_at_any_write_changes_nothing(monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
+    """What was not journaled is gone. The next batch changes the same documents, and then all begins anew."""
+    for at in count(1):
+        world = World(TRAINING, monkeypatch)
+        tell(world, [FIRST, ("batch", 9), SECOND, ("death", at, done), FIRST, ("batch", 9), ("lose",)])
+        check_accounts(world)
+        check_documents(world, truth_of(world))
+        if world.store.life == 0:  # the batch has fewer writes
             break
     assert at > MANY
 
@@ -196,6 +210,18 @@ def _outage(world: World, at: int, done: bool) -> None:
     _peace(world)
 
 
+def _death(world: World, at: int, done: bool) -> None:
+    """A batch in which the store's process is killed at a write and comes back without what it had not journaled."""
+
+    def die() -> None:
+        world.store.die()
+        raise AutoReconnect("killed")
+
+    _at_write(world, at, done, die)
+    _alive(world).batch(4)
+    _peace(world)
+
+
 def _takeover(world: World, at: int, done: bool, batches: int) -> None:
     """A process hangs at a write, another one takes over and works, then the first goes on."""
     old = _alive(world)
@@ -228,6 +254,7 @@ HAPPENINGS: dict[str, Callable[..., None]] = {
     "batch": _batch,
     "kill": _kill,
     "outage": _outage,
+    "death": _death,
     "restart": _restart,
     "lose": _lose,
     "expire": _expire,
