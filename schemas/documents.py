@@ -60,6 +60,8 @@ class Collection:
     validator: Mapping[str, Any] | None = None
     expires_on: str | None = None
     retention_setting: str | None = None
+    # Made by earlier versions; each would cost a write of its own at every update.
+    retired_indexes: tuple[Index, ...] = ()
 
 
 COLLECTIONS: tuple[Collection, ...] = (
@@ -86,8 +88,9 @@ COLLECTIONS: tuple[Collection, ...] = (
         RUN_SUMMARY,
         "run_id",
         "one document per run",
-        (
-            Index((("last_event_at", -1),)),
+        # One only: a summary changes with nearly every batch, and `last_event_at` with it.
+        (Index((("last_event_at", -1),)),),
+        retired_indexes=(
             Index((("user_id", 1), ("last_event_at", -1))),
             Index((("model_name", 1), ("last_event_at", -1))),
         ),

@@ -182,7 +182,14 @@ def ensure_collections(db: Db, settings: Settings) -> None:
             db.command({"collMod": collection.name, **options})
         for index in collection.indexes:
             db[collection.name].create_index(list(index.keys), name=index.name, sparse=index.sparse)
+        _drop_retired(db, collection)
         _ensure_retention(db, collection, settings)
+
+
+def _drop_retired(db: Db, collection: documents.Collection) -> None:
+    retired = {index.name for index in collection.retired_indexes}
+    for name in retired & (db[collection.name].index_information().keys() if retired else set()):
+        db[collection.name].drop_index(name)
 
 
 def _ensure_retention(db: Db, collection: documents.Collection, settings: Settings) -> None:

@@ -49,6 +49,14 @@ def test_ensuring_the_collections_twice_changes_nothing(stream_db: Db) -> None:
     assert before.keys() >= {collection.name for collection in documents.COLLECTIONS}
 
 
+def test_indexes_of_earlier_versions_are_dropped_and_others_stay(stream_db: Db) -> None:
+    summaries = stream_db[documents.RUN_SUMMARY]
+    summaries.create_index([("user_id", 1), ("last_event_at", -1)])
+    summaries.create_index([("project", 1)], name="of_theirs")
+    ensure_collections(stream_db, load_settings())
+    assert set(summaries.index_information()) == {"_id_", "last_event_at_-1", "of_theirs"}
+
+
 def test_a_retention_may_be_set_changed_and_taken_back(stream_db: Db) -> None:
     def ttl() -> Any:
         return (
