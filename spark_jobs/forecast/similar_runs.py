@@ -14,6 +14,7 @@ from typing import Any
 from spark_jobs.forecast.run_rates import Course, Experience, Point, own_rate
 
 PER_MODEL = 24
+UNNAMED = ""  # no model is called so
 MODELS = 500
 SCORES = 400
 # The newest of a kind are asked.
@@ -99,23 +100,22 @@ class PastRuns:
 
     def add(self, run: PastRun, scores: Iterable[Score] = ()) -> None:
         """Remember a run that ended; the same run again takes its own place."""
-        model = run.likeness.model
-        if model is not None:
-            runs = self._by_model.setdefault(model, OrderedDict())
-            self._by_model.move_to_end(model)
-            fresh = run.run_id not in runs
-            runs[run.run_id] = run
-            while len(runs) > PER_MODEL:
-                runs.popitem(last=False)
-            while len(self._by_model) > MODELS:
-                self._by_model.popitem(last=False)
-            if not fresh:
-                return
-        self._scores.extend(scores)
+        model = run.likeness.model or UNNAMED
+        runs = self._by_model.setdefault(model, OrderedDict())
+        self._by_model.move_to_end(model)
+        if run.run_id not in runs:
+            self._scores.extend(scores)
+        runs[run.run_id] = run
+        while len(runs) > PER_MODEL:
+            runs.popitem(last=False)
+        while len(self._by_model) > MODELS:
+            self._by_model.popitem(last=False)
 
     def like(self, run_id: str, likeness: Likeness) -> Found:
         """The runs of the nearest kind of which there are any."""
-        runs = [run for i, run in self._by_model.get(likeness.model or "", {}).items() if i != run_id]
+        if likeness.model is None:
+            return Found()
+        runs = [run for i, run in self._by_model.get(likeness.model, {}).items() if i != run_id]
         kinds = [(run, likeness.kinds(run.likeness)) for run in runs]
         for place, unlike in enumerate(KINDS):
             of_kind = tuple(run for run, kind in kinds if kind[place])
