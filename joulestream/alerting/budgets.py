@@ -118,6 +118,8 @@ def check(budget: Budget) -> None:
     ):
         if value not in known:
             raise BudgetError(f"{what} {value!r} is not known; expected one of {', '.join(known)}")
+    if not re.fullmatch(rf"{KWH}|{KG}|[A-Z]{{3}}", str(budget.unit)):
+        raise BudgetError(f"unit {budget.unit!r} is not known; expected {KWH}, {KG} or a currency")
     if (budget.key is None) is not (budget.scope == "all"):
         raise BudgetError(f"a budget of {budget.scope} {'has no' if budget.key else 'needs a'} key")
     if not (math.isfinite(budget.limit) and budget.limit > 0):

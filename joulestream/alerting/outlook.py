@@ -28,7 +28,7 @@ from typing import Any
 from joulestream.alerting.budgets import KG, KWH, Budget
 from joulestream.alerting.periods import Period
 from joulestream.alerting.runs import RUNNING, Runs
-from joulestream.alerting.spending import Spent
+from joulestream.alerting.spending import Spent, Tariff
 from joulestream.alerting.spread import Spread, exactly
 from schemas import documents
 from spark_jobs.store import Db, Doc
@@ -63,10 +63,10 @@ class _Known:
 class Forecasts:
     """Reads forecasts and puts them together. Raises PyMongoError where the store is away."""
 
-    def __init__(self, db: Db, runs: Runs, tariff_per_kwh: float | None) -> None:
+    def __init__(self, db: Db, runs: Runs, tariff: Tariff) -> None:
         self._forecasts = db[documents.FORECASTS]
         self._runs = runs
-        self._tariff = tariff_per_kwh
+        self._tariff = tariff
 
     def of(self, budget: Budget, period: Period, spent: Spent, at: datetime) -> Outlook:
         """The outlook of a budget at a time."""
@@ -110,7 +110,7 @@ class Forecasts:
         self, run: Doc, unit: str, period: Period, spent: Spent, at: datetime
     ) -> tuple[Spread, datetime | None] | None:
         """What a run still needs within the period, and until when."""
-        forecast = run.get("forecast") or {}
+        forecast = _mapping(run.get("forecast"))
         whole = self._amount(
             forecast.get("energy_kwh"), forecast.get("emissions_kg"), unit, _factor(run, spent)
         )
@@ -118,7 +118,7 @@ class Forecasts:
         if whole is None or used is None:
             return None
         left = whole.minus_used(used)
-        finish = (forecast.get("finishes_at") or {}).get("point")
+        finish = _mapping(forecast.get("finishes_at")).get("point")
         if not isinstance(finish, datetime) or finish <= at:
             return left, None
         if period.end is not None and finish > period.end:
@@ -154,9 +154,14 @@ class Forecasts:
         if unit == KWH or kwh is None:
             return kwh if unit == KWH else None
         if unit != KG:
-            return None if self._tariff is None else kwh * self._tariff
+            price = self._tariff.price(unit)
+            return None if price is None else kwh * price
         kg = Spread.read(emissions)
         return kg if kg is not None or kg_per_kwh is None else kwh * kg_per_kwh
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _factor(run: Mapping[str, Any], spent: Spent) -> float | None:

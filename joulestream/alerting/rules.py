@@ -15,13 +15,13 @@ from typing import Any
 from conf.links import dashboard_url
 from conf.settings import Settings
 from joulestream.alerting import alerts, stages
-from joulestream.alerting.budgets import Budget, BudgetError, stored
+from joulestream.alerting.budgets import KG, KWH, Budget, BudgetError, stored
 from joulestream.alerting.evaluation import Evaluation, status_of
 from joulestream.alerting.messages import budget_alert
 from joulestream.alerting.outlook import Forecasts
 from joulestream.alerting.periods import Period, live_periods
 from joulestream.alerting.runs import Runs
-from joulestream.alerting.spending import Spending
+from joulestream.alerting.spending import Spending, Tariff
 from joulestream.alerting.spread import probability_of_breaking
 from schemas import documents
 from spark_jobs.store import Db, Doc
@@ -51,7 +51,7 @@ class Evaluator:
 
     def __init__(self, db: Db, settings: Settings, configured: Sequence[str]) -> None:
         self._db = db
-        self._tariff = settings.alerts.tariff_per_kwh
+        self._tariff = Tariff(settings.alerts.tariff_per_kwh, settings.alerts.currency)
         self._grace_s = float(settings.stream.watermark_s + settings.stream.window_s)
         self._link = dashboard_url(settings)
         self._configured = tuple(configured)
@@ -93,7 +93,10 @@ class Evaluator:
 
     def evaluations(self, budget: Budget, at: datetime) -> list[Evaluation]:
         """A budget in its present period (first), and in the one before while late events may still come."""
-        return [self.evaluate(budget, p, at) for p in live_periods(budget.period, at, self._grace_s)]
+        periods = live_periods(budget.period, at, self._grace_s)
+        # A period that was over when the budget was made is none of its business.
+        wanted = [p for p in periods if p is periods[0] or (p.end is not None and p.end > budget.created_at)]
+        return [self.evaluate(budget, period, at) for period in wanted]
 
     def evaluate(self, budget: Budget, period: Period, at: datetime) -> Evaluation:
         """What of a budget is spent and will be. `look` must have begun the round."""
@@ -108,8 +111,10 @@ class Evaluator:
             probability = probability_of_breaking(end, amount or 0.0, budget.limit)
         ended = budget.scope == "run" and self._runs.ended(str(budget.key))
         notes = [*spent.notes, *outlook.notes]
-        if budget.unit not in ("kWh", "kg") and self._tariff is None:
-            notes.append("no price of a kWh is set (alerts.tariff_per_kwh)")
+        if budget.unit not in (KWH, KG) and self._tariff.price(budget.unit) is None:
+            notes.append(
+                f"no price of a kWh in {budget.unit} is set (alerts.tariff_per_kwh, alerts.currency)"
+            )
         return Evaluation(
             budget, period, amount, outlook, probability, tuple(dict.fromkeys(notes)), ended, at
         )
@@ -134,10 +139,12 @@ class Evaluator:
         )
         there = list(known)
         raised = []
+        spent_stage = stages.stage_of(evaluation.spent_pct)
         for basis, pct in evaluation.shares():
             mine = [alert for alert in there if alert["basis"] == basis]
             step = stages.next_step(basis, pct, [alert["stage_pct"] for alert in mine])
-            if step is not None:
+            # A forecast that says no more than what is spent already is no news.
+            if step is not None and (basis == stages.ACTUAL or step.stage_pct > spent_stage):
                 alert = budget_alert(evaluation, step, self._channels(evaluation, step), self._link, at)
                 if alerts.raise_once(self._db, alert):
                     raised.append(alert["_id"])
@@ -170,6 +177,8 @@ class Evaluator:
             why = None
             if evaluation.run_ended:
                 why = RUN_OVER
+            elif evaluation.period.over(at) and alert["basis"] == stages.FORECAST:
+                why = PERIOD_OVER
             elif stages.is_over(alert["basis"], alert["stage_pct"], shares.get(alert["basis"])):
                 why = BELOW
             if why is not None and alerts.resolve(self._db, alert["_id"], why, at):

@@ -13,7 +13,7 @@ from schemas import documents
 from spark_jobs.store import Db, Doc
 
 RUNNING = "running"
-REREAD_S = 600.0
+RECENT_S = 1200.0
 SPARE = 20.0
 FIELDS = dict.fromkeys(
     (
@@ -38,7 +38,7 @@ def belongs(run: Mapping[str, Any], budget: Budget) -> bool:
 
 @dataclass(slots=True)
 class _Project:
-    """The runs of one project. `newest` is the latest event time among all runs that were looked at."""
+    """The runs of one project, when they were listed and how long that took (monotonic s)."""
 
     runs: dict[str, Doc] = field(default_factory=dict)
     read_s: float = float("-inf")
@@ -50,18 +50,24 @@ class Runs:
 
     def __init__(self, db: Db, stale_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._runs = db[documents.RUN_SUMMARY]
-        self._stale_after = timedelta(seconds=stale_after_s)
+        self._stale_after_s = stale_after_s
         self._clock = clock
         self._projects: dict[str, _Project] = {}
-        self._active: list[Doc] = []
+        self._recent: dict[str, Doc] = {}
         self._seen: dict[str, Doc | None] = {}
+        self._active: list[Doc] = []
 
     def look(self, at: datetime) -> None:
-        """Read the runs that are active: running, with an event not long ago (the others are stale)."""
-        since = {"$gte": at - self._stale_after}
-        found = self._runs.find({"last_event_at": since, "status": RUNNING}, FIELDS)
-        self._active = sorted(found, key=lambda run: str(run["_id"]))
-        self._seen = {str(run["_id"]): run for run in self._active}
+        """Read the runs with an event not long ago; active ones are running and not stale."""
+        since = at - timedelta(seconds=max(RECENT_S, self._stale_after_s))
+        self._recent = {str(r["_id"]): r for r in self._runs.find({"last_event_at": {"$gte": since}}, FIELDS)}
+        self._seen = dict(self._recent)
+        fresh = at - timedelta(seconds=self._stale_after_s)
+        self._active = [
+            run
+            for _, run in sorted(self._recent.items())
+            if run.get("status") == RUNNING and run["last_event_at"] >= fresh
+        ]
 
     def active(self, budget: Budget) -> Sequence[Doc]:
         """Active runs of a budget's subject."""
@@ -81,18 +87,14 @@ class Runs:
     def of_project(self, project: str) -> Sequence[Doc]:
         """All runs of a project.
 
-        There is no index for this, so all summaries are looked at once, and again after `REREAD_S` for those
-        that ended unseen; the active ones are those of this round.
+        There is no index for this. All summaries are looked through, which takes at most 1 / `SPARE` of the time
+        (of all projects together); in between, only those with an event in the last `RECENT_S` are known anew.
         """
         known = self._projects.setdefault(project, _Project())
         began_s = self._clock()
-        if began_s - known.read_s > max(REREAD_S, SPARE * known.took_s):
-            known.runs = {run["_id"]: run for run in self._runs.find({"project": project}, LISTED)}
+        if began_s - known.read_s >= SPARE * known.took_s * len(self._projects):
+            known.runs = {str(run["_id"]): run for run in self._runs.find({"project": project}, LISTED)}
             known.read_s, known.took_s = began_s, self._clock() - began_s
-        seen = {str(run["_id"]): run for run in self._active}
-        # What was running when it was listed and is no more has moved on since: read it again.
-        for run_id, run in list(known.runs.items()):
-            if run.get("status") == RUNNING and run_id not in seen:
-                known.runs[run_id] = self._runs.find_one({"_id": run_id}, LISTED) or run
-        known.runs.update({i: run for i, run in seen.items() if run.get("project") == project})
+        else:
+            known.runs.update({i: run for i, run in self._recent.items() if run.get("project") == project})
         return list(known.runs.values())

@@ -35,6 +35,18 @@ REGION_AGAIN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Tariff:
+    """The flat price of a kWh in a currency; None is not set."""
+
+    per_kwh: float | None
+    currency: str
+
+    def price(self, unit: str) -> float | None:
+        """Price of a kWh in this unit; None where it is not this currency."""
+        return self.per_kwh if unit == self.currency else None
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """Energy and CO2e that a subject has used in a period; `notes` say what the figures lack."""
 
@@ -44,15 +56,14 @@ class Spent:
     first_at: datetime | None = None
     intensity: Intensity | None = None
 
-    def amount(self, unit: str, tariff_per_kwh: float | None) -> float | None:
+    def amount(self, unit: str, tariff: Tariff) -> float | None:
         """In the unit of a budget; money is energy × the flat tariff."""
         if unit == KWH:
             return self.energy_kwh
         if unit == KG:
             return self.emissions_kg
-        if self.energy_kwh is None or tariff_per_kwh is None:
-            return None
-        return self.energy_kwh * tariff_per_kwh
+        price = tariff.price(unit)
+        return None if self.energy_kwh is None or price is None else self.energy_kwh * price
 
     @property
     def kg_per_kwh(self) -> float | None:

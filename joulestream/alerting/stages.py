@@ -4,6 +4,7 @@
   (`forecast`: its point). Each has one alert per period of a budget, whatever happens.
 - Where several new stages are reached at once, only the highest is raised; it names those below it in `passed`,
   and they are not raised in this period any more.
+- A stage of the forecast that is not above the stage that is spent already is no news, and not raised.
 - An alert stays open while its stage is reached. A forecast counts as back under its stage only `BACK_PCT` points
   below it, so that one that trembles around a stage does not open and close; if it comes back, the same alert is
   opened again, and nobody is told a second time.

@@ -20,7 +20,7 @@ from schemas import documents
 from schemas.times import from_ms
 from spark_jobs.store import Db, Doc
 
-REPAIRS_SEEN_AFTER_S = 600.0
+REPAIRS_SEEN_AFTER_S = 60.0
 SPARE = 20.0
 UNUSED_AFTER_S = 3600.0
 FIELDS = {"_id": 0, "window_start": 1, "window_end": 1, "energy_kwh": 1, "emissions_kg": 1}

@@ -7,6 +7,7 @@ import re
 import smtplib
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
@@ -70,6 +71,10 @@ class Mail:
                 if settings.smtp_user and settings.smtp_password:
                     server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
                 server.send_message(message)
+                with suppress(
+                    OSError, smtplib.SMTPException
+                ):  # it has the mail; how it takes leave is its own
+                    server.quit()
         finally:
             server.close()
 

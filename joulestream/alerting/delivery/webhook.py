@@ -98,11 +98,14 @@ class Webhook:
                 try:
                     connection.sock = self._connect(connection)
                     connection.request("POST", self._target, body, dict(headers))
-                    return connection.getresponse().status
+                    status = connection.getresponse().status
                 except (OSError, http.client.HTTPException, ValueError):
                     if expired.is_set():
                         raise TimeoutError from None
                     raise
+                if expired.is_set():  # we broke it off amid its headers
+                    raise TimeoutError
+                return status
         finally:
             connection.close()
 
