@@ -1,81 +1,106 @@
-"""Intervals that keep their word: adaptive conformal inference, per series and horizon."""
+"""Intervals that keep their word: adaptive conformal inference, per series and horizon.
+
+The shape of an interval comes from the batch model's quantiles (conformalised quantile regression, Romano, Patterson
+and Candès 2019) or from the residuals of the last windows, scaled by their recent size. Each end is then stretched by
+a factor that grows when the actual lies outside and shrinks when it does not (Gibbs and Candès 2021; on the logarithm
+of the width instead of the level, so that one state serves both shapes), in steps whose mean is zero exactly where
+the end holds as often as it says.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from spark_jobs.forecast.series import LEVELS, Floats
-from spark_jobs.forecast.speed import bounded
+from spark_jobs.forecast.speed import bounded, clipped
 
+MIDDLE = LEVELS.index(0.50)
+# Residuals that shape an interval, and how many make a shape.
 WINDOW = 200
 ENOUGH = 20
+# Step of a factor's logarithm, and how much larger it is at the start; the memory of the residuals' size.
 STEP = 0.05
-SPREAD_MEMORY = 0.05
-# Quantiles of the standard Laplace distribution with mean size 1, at LEVELS: the shape before residuals are known.
+EARLY = 60.0
+EARLY_FROM = 15.0
+SPREAD_MEMORY = 0.03
+FACTOR_LIMIT = 3.0
+SCORE_LIMIT = 50.0
+# Quantiles at LEVELS of the Laplace distribution whose mean size is 1: the shape before residuals are known.
 SHAPE = (-2.303, -1.609, 0.0, 1.609, 2.303)
+# Before anything is known, a change of this share of the level is ordinary.
 FIRST_SPREAD = 0.25
 
 
 class Conformal:
-    """Quantiles around a point forecast, widened or narrowed by whether they held (Gibbs and Candès 2021)."""
+    """Quantiles around the point forecasts of one series at one horizon."""
 
     def __init__(self) -> None:
         """Start without knowledge: wide."""
+        # Newest last: residuals in units of their size at that time, and that size (W).
         self.scores: list[float] = []
         self.spread = 0.0
         self.n = 0
+        # Logarithm of the stretch of each end, at LEVELS.
         self.factors = [0.0] * len(LEVELS)
 
     def quantiles(
         self, point: float, batch_changes: Floats | None, last: float, volatility_w: float | None = None
     ) -> tuple[float, ...]:
-        """Quantiles at LEVELS (W, ascending, not negative) around `point`.
+        """Quantiles at LEVELS (W, ascending, not negative) around `point`, which is the middle one.
 
-        `batch_changes`: the batch model's quantiles as changes from `last`; their shape is used where given.
-        `volatility_w`: mean size of the series' recent changes over this horizon, used while residuals are few.
+        `batch_changes`: the batch model's quantiles as changes from `last`, where it forecast. `volatility_w`: mean
+        size of the series' recent changes over this horizon, where known; it counts while residuals are few.
         """
-        point = bounded(point)
-        offsets = self._shape(batch_changes, point, last, volatility_w)
-        edges = [
-            max(0.0, point + offset * float(np.exp(f)))
-            for offset, f in zip(offsets, self.factors, strict=True)
-        ]
-        return tuple(sorted(edges))
+        point = max(0.0, bounded(point))
+        offsets = self._shape(batch_changes, point, bounded(last), volatility_w)
+        ends = [offset * math.exp(f) for offset, f in zip(offsets, self.factors, strict=True)]
+        found = [point] * len(LEVELS)
+        for i in range(MIDDLE - 1, -1, -1):
+            found[i] = min(found[i + 1], max(0.0, bounded(point + ends[i])))
+        for i in range(MIDDLE + 1, len(LEVELS)):
+            found[i] = max(found[i - 1], bounded(point + ends[i]))
+        return tuple(found)
 
     def _shape(
         self, changes: Floats | None, point: float, last: float, volatility_w: float | None
     ) -> Sequence[float]:
-        """Distances of the quantiles from the point (W) before adaptation."""
-        if self.n < ENOUGH:
-            known = max(self.spread, volatility_w or 0.0)
-            spread = known or FIRST_SPREAD * max(abs(point), abs(bounded(last)))
+        """Distances of the quantiles from the point (W) before they are stretched."""
+        if changes is not None and all(map(math.isfinite, changes)):
+            return [bounded(float(change - changes[MIDDLE])) for change in changes]
+        if self.n < ENOUGH or len(self.scores) < ENOUGH:
+            known = max(self.spread, bounded(volatility_w or 0.0))
+            spread = known or FIRST_SPREAD * max(point, abs(last))
             return [shape * spread for shape in SHAPE]
-        if changes is not None:
-            return [float(change - changes[2]) for change in changes]
-        found = np.quantile(np.array(self.scores), LEVELS)
-        return [float(score) * self.spread for score in found]
+        ranked = sorted(self.scores)
+        return [ranked[_rank(level, len(ranked))] * self.spread for level in LEVELS]
 
     def learn(self, quantiles: Sequence[float], point: float, actual: float) -> None:
-        """Take in the actual (W) of a forecast and whether its quantiles held."""
-        residual = bounded(actual) - bounded(point)
+        """Take in the actual (W) of a forecast, its point and its quantiles."""
+        actual, point = bounded(actual), bounded(point)
+        residual = actual - point
         self.n += 1
         if self.spread > 0:
-            self.scores = [*self.scores[-(WINDOW - 1) :], max(-50.0, min(50.0, residual / self.spread))]
+            score = clipped(residual / self.spread, SCORE_LIMIT)
+            self.scores = [*self.scores[-(WINDOW - 1) :], score]
         self.spread += (abs(residual) - self.spread) * max(SPREAD_MEMORY, 1.0 / self.n)
+        step = STEP * max(1.0, EARLY / (self.n + EARLY_FROM))
         for i, level in enumerate(LEVELS):
-            if level == 0.5:
+            if i == MIDDLE:
                 continue
-            outside = actual < quantiles[i] if level < 0.5 else actual > quantiles[i]
-            alpha = min(level, 1 - level)
-            moved = self.factors[i] + STEP * (float(outside) - alpha)
-            self.factors[i] = max(-3.0, min(3.0, moved))
+            outside = actual < quantiles[i] if i < MIDDLE else actual > quantiles[i]
+            moved = self.factors[i] + step * (outside - min(level, 1 - level))
+            self.factors[i] = clipped(moved, FACTOR_LIMIT)
 
     def to_doc(self) -> dict[str, Any]:
-        """As stored; at most 200 scores."""
-        return {"scores": self.scores, "spread": self.spread, "n": self.n, "factors": self.factors}
+        """As stored; at most WINDOW scores."""
+        return {
+            "scores": list(self.scores),
+            "spread": self.spread,
+            "n": self.n,
+            "factors": list(self.factors),
+        }
 
     @classmethod
     def from_doc(cls, doc: Mapping[str, Any]) -> Conformal:
@@ -85,3 +110,10 @@ class Conformal:
         conformal.spread, conformal.n = float(doc["spread"]), int(doc["n"])
         conformal.factors = [float(factor) for factor in doc["factors"]]
         return conformal
+
+
+def _rank(level: float, n: int) -> int:
+    """Place of a quantile among n scores, outwards: a new score is beyond it no more often than the level says."""
+    if level < 0.5:
+        return max(0, math.floor(level * (n + 1)) - 1)
+    return min(n - 1, math.ceil(level * (n + 1)) - 1)
