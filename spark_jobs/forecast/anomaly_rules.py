@@ -7,7 +7,9 @@ Nothing in here reads a clock or a store; the same windows give the same finding
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from math import inf
+from statistics import median
 from typing import Any, TypeAlias
 
 from spark_jobs.forecast.series import Observation
@@ -19,14 +21,21 @@ Judged: TypeAlias = tuple[int, Sequence[float], float]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a rule speaks. Chosen on the first half of the open node series and on synthetic ones, see the docs."""
+    """When a rule speaks. Chosen with `python -m bench anomalies`, on other seeds than it prints."""
 
-    # power: so many windows in a row outside of the 90 % interval, widened on both sides by `margin` times its
-    # half width, which is at least `least_w` and `least_share` of the median.
+    # power: so many windows in a row outside of the interval, which on both sides of the median is as wide as the
+    # 90 % interval, but at most `errors` times the usual error, and at least `least_w` and `least_share` of it.
     windows: int = 3
-    margin: float = 1.0
+    errors: float = 4.0
     least_w: float = 5.0
-    least_share: float = 0.04
+    least_share: float = 0.1
+    # After so many judged windows the usual error is known; the weight of the last one in it, and how much of a
+    # single error counts at most, in usual ones.
+    known: int = 10
+    memory: float = 0.02
+    most: float = 4.0
+    # The level before an anomaly is the median of so many windows; the power has to leave that too.
+    before: int = 5
     # Windows after a start, a gap or a change of run in which no forecast is held against the series.
     settle: int = 5
     # A level that lasts so many windows is the new normal; so many windows inside end an anomaly.
@@ -59,7 +68,7 @@ class Finding:
 
 @dataclass(slots=True)
 class OffForecast:
-    """Power outside of what was forecast before the deviation began.
+    """Power outside of what was forecast before the deviation began, and off the level that it had then.
 
     The forecasts that are judged look at least `windows` ahead, so that all windows of a verdict are judged by
     forecasts from before the first of them: one step ahead, every level is what was expected a window later. While
@@ -72,16 +81,21 @@ class OffForecast:
     since_ms: int = 0
     low: float = 0.0
     high: float = 0.0
-    median: float = 0.0
+    level_w: float = 0.0
     horizon_s: int = 0
     open: bool = False
     back: int = 0
     # Forecasts from before this say nothing.
     from_ms: int = 0
+    # Usual size of the error of the forecasts that were judged (W), and how many there were.
+    error_w: float = 0.0
+    judged: int = 0
+    # The last powers that were judged (W).
+    recent: list[float] = field(default_factory=list)
 
     def settle(self, at_ms: int) -> None:
         """Something else begins: forecasts that were issued before `at_ms` are about another thing."""
-        self.count, self.open, self.back, self.from_ms = 0, False, 0, at_ms
+        self.count, self.open, self.back, self.from_ms, self.recent = 0, False, 0, at_ms, []
 
     def observe(self, window: Observation, window_ms: int, judged: Sequence[Judged]) -> Finding | None:
         """Take in the next window (W) and the forecasts that were about it."""
@@ -91,14 +105,19 @@ class OffForecast:
         if fair is None:
             return None
         low, high = self._band(fair[1])
+        self._learn(abs(window.power_w - float(fair[1][2])))
         side = (window.power_w > high) - (window.power_w < low)
+        level = self.level_w if self.count else median(self.recent or [window.power_w])
+        self.recent = [*self.recent, window.power_w][-self.limits.before :]
+        if side * (window.power_w - level) <= self._least(level):
+            side = 0  # the forecast was wrong, and nothing happened
         if side == 0 or side != self.side:
             self.count = 0
         if side == 0:
             return None
         if self.count == 0:
             self.side, self.since_ms, self.horizon_s = side, window.start_ms, fair[0]
-            self.low, self.high, self.median = low, high, float(fair[1][2])
+            self.low, self.high, self.level_w = low, high, level
         self.count += 1
         self.open = self.count >= self.limits.windows
         return self._finding(window) if self.open else None
@@ -111,11 +130,23 @@ class OffForecast:
         return fair if fair is not None and end_ms - fair[0] * MS >= self.from_ms else None
 
     def _band(self, quantiles: Sequence[float]) -> tuple[float, float]:
-        """The widened 90 % interval (W)."""
+        """The interval (W): the forecast's own, no wider than what is usual while nothing begins or ends.
+
+        The 90 % interval has to hold over the starts and ends of runs too, which are not judged here.
+        """
         p05, _, p50, _, p95 = (float(quantile) for quantile in quantiles)
-        least = max(self.limits.least_w, self.limits.least_share * abs(p50))
-        wider = 1.0 + self.limits.margin
-        return p50 - wider * max(p50 - p05, least), p50 + wider * max(p95 - p50, least)
+        least = self._least(p50)
+        usual = self.limits.errors * self.error_w if self.judged >= self.limits.known else inf
+        return p50 - max(min(p50 - p05, usual), least), p50 + max(min(p95 - p50, usual), least)
+
+    def _least(self, level_w: float) -> float:
+        return max(self.limits.least_w, self.limits.least_share * abs(level_w))
+
+    def _learn(self, error_w: float) -> None:
+        self.judged += 1
+        if self.judged >= self.limits.known:
+            error_w = min(error_w, self.limits.most * self.error_w)
+        self.error_w += max(self.limits.memory, 1.0 / self.judged) * (error_w - self.error_w)
 
     def _while_open(self, window: Observation, window_ms: int) -> Finding | None:
         self.count += 1
@@ -133,7 +164,7 @@ class OffForecast:
             "power_w": window.power_w,
             "low_w": max(0.0, self.low),
             "high_w": self.high,
-            "median_w": self.median,
+            "level_before_w": self.level_w,
             "horizon_s": self.horizon_s,
             "windows": self.count,
             "side": where,

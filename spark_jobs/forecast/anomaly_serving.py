@@ -66,6 +66,7 @@ def alert_doc(target: str, signal: Signal, base_url: str, now: datetime) -> Doc:
         "link": link,
         "raised_at": now,
         "last_seen_at": now,
+        "deliveries": [],  # the alerts process fills them in
     }
 
 

@@ -84,6 +84,7 @@ def test_an_anomaly_is_one_document_with_its_evidence_and_a_link(
         "link": "https://dash.example/nodes?node=n1",
         "raised_at": START,
         "last_seen_at": START,
+        "deliveries": [],
     }
 
 

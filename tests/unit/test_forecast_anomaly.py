@@ -19,7 +19,7 @@ from spark_jobs.forecast.series import Observation
 MIN = 60_000
 T0 = 1_700_000_040_000
 QUANTILES = (90.0, 93.0, 100.0, 107.0, 110.0)
-LOW, HIGH = 80.0, 120.0  # 100 W ± (1 + margin) × 10 W
+LOW, HIGH = 90.0, 110.0
 
 
 def window(n: int, power_w: float = 100.0, gpu: float | None = None, **more: object) -> Observation:
@@ -62,12 +62,12 @@ def test_power_outside_for_three_windows_is_raised_once_with_its_evidence(node: 
         "power_w": 152,
         "low_w": LOW,
         "high_w": HIGH,
-        "median_w": 100.0,
+        "level_before_w": 100.0,
         "horizon_s": 300,
         "windows": 3,
         "side": "above",
     }
-    assert raised.message == "node/n1: 152 W is above the 80 to 120 W that were forecast, for 3 windows"
+    assert raised.message == "node/n1: 152 W is above the 90 to 110 W that were forecast, for 3 windows"
 
 
 def test_it_is_resolved_after_two_windows_inside_and_may_come_again(node: AnomalyWatch) -> None:
@@ -79,7 +79,7 @@ def test_it_is_resolved_after_two_windows_inside_and_may_come_again(node: Anomal
 
 @pytest.mark.parametrize(
     "powers",
-    [[150, 150, 100] * 8, [150, 150, 50, 50] * 6, [LOW, HIGH] * 10],
+    [[150, 150, 100] * 8, [150, 150, 50, 50] * 6, [LOW, HIGH] * 4],
     ids=["two windows at a time", "changing sides", "on the edges"],
 )
 def test_less_than_three_windows_on_one_side_are_none(node: AnomalyWatch, powers: list[float]) -> None:
@@ -100,12 +100,36 @@ def test_the_shortest_forecast_that_looks_far_enough_decides(node: AnomalyWatch)
 
 def test_a_narrow_interval_is_widened_to_what_matters(node: AnomalyWatch) -> None:
     thin = (99.9, 99.95, 100.0, 100.05, 100.1)
-    least = 2 * max(LIMITS.least_w, LIMITS.least_share * 100.0)
+    least = max(LIMITS.least_w, LIMITS.least_share * 100.0)
     for n in range(30):
         power = 100.0 + (least - 0.1 if n >= 12 else 0.0)
         assert node.observe(window(n, power), judged(power, 300, thin)) == []
-    raised = [node.observe(window(n, 100.0 + least + 0.1), judged(1, 300, thin)) for n in range(30, 33)]
-    assert [len(signals) for signals in raised] == [0, 0, 1]
+    again = AnomalyWatch("node/n1", MIN)
+    powers = [*QUIET, *[100.1 + least] * 3]
+    found = [again.observe(window(n, power), judged(power, 300, thin)) for n, power in enumerate(powers)]
+    assert [len(signals) for signals in found[-3:]] == [0, 0, 1]
+
+
+def test_a_wide_interval_is_narrowed_to_what_is_usual(node: AnomalyWatch) -> None:
+    wide = (0.0, 0.0, 100.0, 900.0, 990.0)
+    usual = [103.0, 97.0] * 15
+    powers = [*usual, *[125.0] * 3]
+    found = [node.observe(window(n, power), judged(power, 300, wide)) for n, power in enumerate(powers)]
+    assert [len(signals) for signals in found[-3:]] == [0, 0, 1]
+    assert found[-1][0].evidence["high_w"] == pytest.approx(100.0 + 4 * 3.0)
+
+
+def test_a_usual_error_is_not_known_from_a_few_windows(node: AnomalyWatch) -> None:
+    wide = (0.0, 0.0, 100.0, 900.0, 990.0)
+    for n, power in enumerate([*QUIET, *[150.0] * 4]):
+        assert node.observe(window(n, power), judged(power, 300, wide)) == []
+
+
+def test_a_forecast_that_was_wrong_while_nothing_happened_is_no_anomaly(node: AnomalyWatch) -> None:
+    wrong = tuple(quantile + 60.0 for quantile in QUANTILES)
+    for n in range(60):
+        power = 100.0 + n % 3
+        assert node.observe(window(n, power), judged(power, 300, wrong if n > 30 else QUANTILES)) == []
 
 
 def test_a_level_that_lasts_is_the_new_normal(node: AnomalyWatch) -> None:
@@ -122,8 +146,12 @@ def test_forecasts_from_during_an_anomaly_are_no_measure_of_what_follows(node: A
         assert node.observe(window(n, 100.0), judged(100.0, 300, high)) == []
 
 
+# The first forecast that counts was issued `settle` windows in and is about the window 5 later, the first level.
+@pytest.mark.parametrize(("change", "expected"), [(LIMITS.settle + 4, []), (LIMITS.settle + 5, [RAISED])])
 @pytest.mark.parametrize("beginning", ["start", "gap", "run"])
-def test_the_first_windows_of_something_new_are_not_judged(beginning: str) -> None:
+def test_the_first_windows_of_something_new_are_not_judged(
+    beginning: str, change: int, expected: list[str]
+) -> None:
     watch = AnomalyWatch("node/n1", MIN)
     first = 0
     if beginning != "start":
@@ -131,10 +159,11 @@ def test_the_first_windows_of_something_new_are_not_judged(beginning: str) -> No
             watch.observe(window(n, run_id="a"), judged(100.0))
         first = 12 if beginning == "run" else 16
     run = "b" if beginning == "run" else "a"
-    found = [watch.observe(window(n, 150.0, run_id=run), judged(150.0)) for n in range(first, first + 20)]
-    raised = [n for n, signals in enumerate(found) if signals and signals[0].state == RAISED]
-    # The first forecast that counts was issued `settle` windows in and is about the window 5 later.
-    assert raised == [LIMITS.settle + 4 + 2]
+    found = []
+    for n in range(20):
+        power = 150.0 if n >= change else 100.0
+        found += watch.observe(window(first + n, power, run_id=run), judged(power))
+    assert states(found, POWER) == expected
 
 
 def test_runs_that_take_turns_on_a_node_are_no_beginning() -> None:
@@ -329,5 +358,6 @@ def test_numbers_of_numpy_are_taken_and_stored_as_plain_ones(node: AnomalyWatch)
         for signal in node.observe(window(n, power, power), [(300, quantiles, power)])  # type: ignore[list-item]
     ]
     assert states(found, POWER) == [RAISED]
-    values = [*found[0].evidence.values(), *node.to_doc()["power"].values(), *node.to_doc()["stuck"].values()]
+    power, stuck = node.to_doc()["power"], node.to_doc()["stuck"]
+    values = [*found[0].evidence.values(), *power.pop("recent"), *power.values(), *stuck.values()]
     assert {type(value) for value in values} <= {float, int, str, bool}
