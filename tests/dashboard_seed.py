@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
+from dashboard.store import Store, connect
 from schemas.documents import COLLECTIONS, window_id
 from schemas.units import kwh_from_j
 from tests.dashboard_alerts import add_alerts, add_budgets, alert, budget
@@ -31,6 +34,16 @@ RUNS = (
     ("llm-lora-7b", "katherine", "llama-7b-lora", "alpaca", None, "running", 338.0, 90),
     ("mlp-silent", "ada", "mlp", "digits", "DEU", "stale", 52.0, 30),
 )
+
+
+def filled(uri: str, name: str, fill: Any, now: datetime) -> Iterator[Store]:
+    """Reads of a database of its own that `fill` has filled; removed afterwards."""
+    with connect(uri) as client:
+        client.drop_database(name)
+        if fill is not None:
+            fill(client[name], now)
+        yield Store(client, name)
+        client.drop_database(name)
 
 
 def make_indexes(db: Documents) -> None:

@@ -38,14 +38,13 @@ def bars(budgets: Sequence[Budget]) -> Chart:
     points = [b.share(f.point) if f else None for b, f in zip(shown, ahead, strict=True)]
     low = [b.share(f.p10) if f else None for b, f in zip(shown, ahead, strict=True)]
     high = [b.share(f.p90) if f else None for b, f in zip(shown, ahead, strict=True)]
+    end = min(END, max([LEAST, *(1.05 * v for v in (*spent, *points, *high) if v is not None)]))
     rows = list(range(len(shown)))
     figure = go.Figure()
-    figure.add_trace(_bar(rows, spent, None, "Spent", {"color": BLUE}))
-    more = [max(0.0, p - (s or 0.0)) if p is not None else None for p, s in zip(points, spent, strict=True)]
+    figure.add_trace(_bar(rows, spent, [0.0] * len(rows), "Spent", {"color": BLUE}, end))
     hatched = {"color": ORANGE, "pattern": pattern(1)}
-    figure.add_trace(_bar(rows, more, [s or 0.0 for s in spent], "Expected until the end", hatched))
-    figure.add_trace(_interval(rows, points, low, high))
-    end = min(END, max([LEAST, *(1.05 * v for v in (*spent, *points, *high) if v is not None)]))
+    figure.add_trace(_bar(rows, points, [s or 0.0 for s in spent], "Expected until the end", hatched, end))
+    figure.add_trace(_interval(rows, points, low, high, end))
     for stage in STAGES:
         line = {"color": BLACK, "width": 2 if stage == 100 else 1, "dash": "solid" if stage == 100 else "dot"}
         figure.add_vline(x=stage, line=line)
@@ -60,25 +59,34 @@ def bars(budgets: Sequence[Budget]) -> Chart:
         gridcolor=GRID,
     )
     names = [for_plotly(b.name, 26) for b in shown]
-    figure.update_yaxes(tickvals=rows, ticktext=names, autorange="reversed", showgrid=False)
+    figure.update_yaxes(tickvals=rows, ticktext=names, range=[len(shown) - 0.4, -0.6], showgrid=False)
     return Chart(figure, _words(budgets, end), _table(budgets))
+
+
+def _cut(value: float, end: float) -> float:
+    """A value where it can be drawn: a browser is busy for long with a pattern of a huge width."""
+    return min(max(value, 0.0), 2 * end)
 
 
 def _bar(
     rows: Sequence[int],
-    x: Sequence[float | None],
-    base: Sequence[float] | None,
+    to: Sequence[float | None],
+    base: Sequence[float],
     name: str,
     marker: dict[str, Any],
+    end: float,
 ) -> go.Bar:
+    """Bars from `base` to `to` percent."""
+    known = [(row, _cut(a, end), b) for row, a, b in zip(rows, base, to, strict=True) if b is not None]
     return go.Bar(
-        x=x,
-        y=rows,
-        base=base,
+        x=[max(0.0, _cut(b, end) - a) for _, a, b in known],
+        y=[row for row, _, _ in known],
+        base=[a for _, a, _ in known],
+        customdata=[b for _, _, b in known],
         orientation="h",
         name=name,
         marker=marker | {"line": {"width": 0}},
-        hovertemplate="%{x:.3g} % of the limit",
+        hovertemplate="%{customdata:.3g} % of the limit",
     )
 
 
@@ -87,6 +95,7 @@ def _interval(
     points: Sequence[float | None],
     low: Sequence[float | None],
     high: Sequence[float | None],
+    end: float,
 ) -> go.Scatter:
     known = [
         (row, p, p if a is None else a, p if b is None else b)
@@ -94,21 +103,22 @@ def _interval(
         if p is not None
     ]
     return go.Scatter(
-        x=[p for _, p, _, _ in known],
+        x=[_cut(p, end) for _, p, _, _ in known],
         y=[row for row, _, _, _ in known],
+        customdata=[p for _, p, _, _ in known],
         mode="markers",
         name="Forecast, 80 % interval",
         marker={"color": BLACK, "symbol": "diamond", "size": 9},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [max(0.0, b - p) for _, p, _, b in known],
-            "arrayminus": [max(0.0, p - a) for _, p, a, _ in known],
+            "array": [max(0.0, _cut(b, end) - _cut(p, end)) for _, p, _, b in known],
+            "arrayminus": [max(0.0, _cut(p, end) - _cut(a, end)) for _, p, a, _ in known],
             "color": BLACK,
             "thickness": 1.5,
             "width": 5,
         },
-        hovertemplate="%{x:.3g} % of the limit",
+        hovertemplate="%{customdata:.3g} % of the limit",
     )
 
 

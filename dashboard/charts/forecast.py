@@ -56,6 +56,7 @@ def fan(actuals: Sequence[Point], ahead: Sequence[Forecast]) -> Chart:
 
 
 def _fan_words(ahead: Sequence[Forecast]) -> str:
+    ahead = [f for f in ahead if f.point is not None]
     if not ahead:
         return "Nothing is forecast beyond the newest window."
     parts = [

@@ -52,7 +52,7 @@ class Budget:
 
     def share(self, amount: float | None) -> float | None:
         """An amount of the budget's unit as percent of the limit."""
-        return None if amount is None or not self.limit else 100 * amount / self.limit
+        return None if amount is None or self.limit is None or self.limit <= 0 else 100 * amount / self.limit
 
     @property
     def at_risk(self) -> bool:

@@ -203,4 +203,4 @@ def flattened(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
         for number_of, item in enumerate(value, start=1):
             yield from flattened(item, f"{above} {number_of}")
     elif value is not None:
-        yield above, str(value)
+        yield above or "value", str(value)

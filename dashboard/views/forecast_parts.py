@@ -36,9 +36,9 @@ def banners(found: Sequence[Forecast], newest: datetime) -> None:
     naive = [f for f in found if f.model == "naive"]
     reasons = list(dict.fromkeys(f.fallback for f in found if f.fallback))
     if naive:
+        where = ", ".join(display.span(f.horizon_s) for f in naive)
         st.warning(
-            "**The last value serves as the forecast.** No model forecasts this series at "
-            f"{len(naive)} of {len(found)} horizons now.",
+            f"**The last value serves as the forecast**, ahead by: {where}. No model is in use there.",
             icon=":material/warning:",
         )
     elif reasons:

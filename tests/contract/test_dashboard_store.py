@@ -11,9 +11,11 @@ from pymongo import MongoClient, monitoring
 
 from dashboard.store import RunFilter, Store, StoreAway, connect
 from dashboard.store.rows import Run
-from tests.dashboard_seed import HOSTILE, RUNS, seed_hostile, seed_large, seed_normal
+from tests.dashboard_seed import HOSTILE, RUNS, filled, seed_hostile, seed_large, seed_normal
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+HOUR = timedelta(hours=1)
+NODE = "node/lab-node-1"
 READS = {"find", "aggregate", "count", "distinct", "getMore", "ping", "hello", "endSessions", "killCursors"}
 
 
@@ -35,33 +37,26 @@ class Commands(monitoring.CommandListener):
         """Nothing to note."""
 
 
-def filled(uri: str, name: str, fill: Any) -> Iterator[Store]:
-    with connect(uri) as client:
-        client.drop_database(name)
-        if fill is not None:
-            fill(client[name], NOW)
-        yield Store(client, name)
-        client.drop_database(name)
-
-
 @pytest.fixture(scope="module")
 def normal(store: Any) -> Iterator[Store]:
-    yield from filled(store.address, "dashboard_normal", seed_normal)
+    yield from filled(store.address, "dashboard_normal", seed_normal, NOW)
 
 
 @pytest.fixture(scope="module")
 def hostile(store: Any) -> Iterator[Store]:
-    yield from filled(store.address, "dashboard_hostile", seed_hostile)
+    yield from filled(store.address, "dashboard_hostile", seed_hostile, NOW)
 
 
 @pytest.fixture(scope="module")
 def large(store: Any) -> Iterator[Store]:
-    yield from filled(store.address, "dashboard_large", lambda db, now: seed_large(db, now, 1000, 20_000))
+    yield from filled(
+        store.address, "dashboard_large", lambda db, now: seed_large(db, now, 1000, 20_000), NOW
+    )
 
 
 @pytest.fixture(scope="module")
 def empty(store: Any) -> Iterator[Store]:
-    yield from filled(store.address, "dashboard_empty", None)
+    yield from filled(store.address, "dashboard_empty", None, NOW)
 
 
 def ids(reads: Store, wanted: RunFilter) -> set[str]:
@@ -84,6 +79,14 @@ def test_an_empty_store_answers_everything_with_nothing(empty: Store) -> None:
     assert empty.node_windows("n") == ()
     assert empty.quality().accounts == ()
     assert empty.queries() == ()
+    assert empty.forecasts.series() == ()
+    assert empty.forecasts.ahead("all/", NOW) == ()
+    assert empty.forecasts.past("all/", 60, NOW - HOUR, NOW, 100).points == ()
+    assert empty.forecasts.score("all/", 60, NOW - HOUR, NOW).n == 0
+    assert empty.forecasts.models() == ()
+    assert empty.forecasts.of_run("r") is None
+    assert empty.budgets.all() == ()
+    assert (empty.alerts.some(), empty.alerts.n_open(), empty.alerts.one("a")) == ((), 0, None)
 
 
 def test_the_overview_sums_all_runs(normal: Store) -> None:
@@ -214,7 +217,11 @@ def test_nothing_but_reads_is_sent(store: Any, normal: Store) -> None:
             reads.ping, lambda: reads.overview(NOW), reads.choices, lambda: reads.run_points(run),
             lambda: reads.run_progress(run, "step"), lambda: reads.windows("user", max_windows=5), reads.users,
             reads.models, reads.nodes, lambda: reads.node_windows("lab-node-1"), reads.quality, reads.leases,
-            lambda: reads.node_runs("lab-node-1"), lambda: reads.progress("training"),
+            lambda: reads.node_runs("lab-node-1"), lambda: reads.progress("training"), reads.forecasts.series,
+            lambda: reads.forecasts.ahead(NODE, NOW), lambda: reads.forecasts.score(NODE, 60, NOW - HOUR, NOW),
+            lambda: reads.forecasts.past(NODE, 60, NOW - HOUR, NOW, 9), reads.forecasts.models, reads.budgets.all,
+            lambda: reads.forecasts.of_run("vit-small"), reads.alerts.some, reads.alerts.n_open,
+            lambda: reads.alerts.of("node", "lab-node-1"), lambda: reads.alerts.one("a"),
         ):  # fmt: skip
             call()
     assert commands.names <= READS
