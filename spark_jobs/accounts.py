@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pymongo import UpdateOne
 
 from schemas import documents
 from spark_jobs.receipts import COUNTS
-from spark_jobs.store import Db, Doc
+from spark_jobs.store import Db, Doc, find_by_ids
 
 
 def account_id(topic: str, partition: int) -> str:
@@ -49,29 +51,35 @@ def claim(db: Db, query: str, epoch: int) -> None:
         db[collection].update_many({"query": query}, {"$max": {"writer": epoch}})
 
 
-def post(db: Db, query: str, topic: str, head: Mapping[str, Any], epoch: int) -> None:
-    """Move a partition's fence to the end of what a task did, and its counts with it, in one update.
+def post(db: Db, query: str, topic: str, heads: Sequence[Mapping[str, Any]], epoch: int) -> None:
+    """Move each partition's fence to the end of what its task did, and its counts with it, in one update each.
 
     Once the fence has moved, or a later process has claimed the account, posting changes nothing.
     """
-    partition, end = head["partition"], head["end"]
+    if not heads:
+        return
+    _ensure(db, query, topic, heads)
+    moves = [_move(topic, head, epoch) for head in heads]
+    db[documents.ACCOUNTS].bulk_write(moves, ordered=False)
+
+
+def _move(topic: str, head: Mapping[str, Any], epoch: int) -> UpdateOne:
+    end = head["end"]
     increments = {name: head[name] for name in COUNTS}
     increments["rejected_total"] = sum(head["rejected"].values())
     if "unknown" in head:
         increments["unknown"] = head["unknown"]
     increments.update({f"rejected.{code}": count for code, count in head["rejected"].items()})
-    _ensure(db, query, topic, partition, head["first"])
-    db[documents.ACCOUNTS].update_one(
-        {
-            "_id": account_id(topic, partition),
-            "next_offset": {"$lt": end},
-            "writer": {"$not": {"$gt": epoch}},
-        },
-        {"$inc": increments, "$set": {"next_offset": end}},
-    )
+    unmoved = {
+        "_id": account_id(topic, head["partition"]),
+        "next_offset": {"$lt": end},
+        "writer": {"$not": {"$gt": epoch}},
+    }
+    return UpdateOne(unmoved, {"$inc": increments, "$set": {"next_offset": end}})
 
 
-def _ensure(db: Db, query: str, topic: str, partition: int, first: int) -> None:
+def _ensure(db: Db, query: str, topic: str, heads: Sequence[Mapping[str, Any]]) -> None:
     """A partition that was added to the topic while the stream ran has no account yet."""
-    if not db[documents.ACCOUNTS].find_one({"_id": account_id(topic, partition)}, {"_id": 1}):
-        open_accounts(db, query, topic, {partition: first})
+    firsts = {account_id(topic, head["partition"]): (head["partition"], head["first"]) for head in heads}
+    known = {doc["_id"] for doc in find_by_ids(db[documents.ACCOUNTS], list(firsts), {"_id": 1})}
+    open_accounts(db, query, topic, dict(first for i, first in firsts.items() if i not in known))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pymongo.write_concern import WriteConcern
+
 from schemas import documents
 from schemas.errors import PipelineError
 from spark_jobs import accounts, receipts
@@ -85,8 +87,8 @@ class Generation:
         self.watermark_ms = held["watermark_ms"]
 
     def begin_writing(self, batch: int) -> None:
-        """From here to `settle`, documents may hold more than is settled."""
-        self._set({"writing": batch})
+        """From here to `settle`, documents may hold more than is settled. It is journaled with them (`flush`)."""
+        self._change({"$set": {"writing": batch}}, journaled=False)
 
     def flush(self) -> None:
         """A journaled write, which changes something, so that on a lone server all before it is journaled too."""
@@ -112,11 +114,13 @@ class Generation:
     def _set(self, values: Mapping[str, Any]) -> None:
         self._change({"$set": dict(values)})
 
-    def _change(self, change: Doc) -> None:
+    def _change(self, change: Doc, journaled: bool = True) -> None:
         """Change the document. Raises LeaseLostError where a later holder of the lease has been."""
         change["$set"] = {**change.get("$set", {}), "writer": self.epoch}
         ours = {"_id": self.id, "writer": {"$not": {"$gt": self.epoch}}}
-        changed = self.db[documents.GENERATIONS].update_one(ours, change)
+        concern = WriteConcern(w="majority", j=True) if journaled else WriteConcern(w="majority")
+        generations = self.db.get_collection(documents.GENERATIONS, write_concern=concern)
+        changed = generations.update_one(ours, change)
         if not changed.matched_count:
             raise LeaseLostError(f"another process took over query {self.query}; this one stops")
 
@@ -197,8 +201,7 @@ def _finish(db: Db, newest: Doc, settings: WindowSettings, epoch: int) -> None:
     generation = _read(db, newest, settings, {}, epoch)
     generation.watermark_ms = newest["current"]["watermark_ms"]
     done = receipts.read(db, receipts.prefix_of(generation.query, generation.number, batch))
-    for head in done.heads:
-        accounts.post(db, generation.query, newest["topic"], head, epoch)
+    accounts.post(db, generation.query, newest["topic"], done.heads, epoch)
     generation.settle(batch, done.max_event_ms)
 
 

@@ -37,10 +37,15 @@ def parts_in(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     parts: Mapping[str, Any] = stored.get("parts") or {}
     if PACKED not in parts:
         return parts
-    return {AT: parts[AT], **bson.decode(parts[PACKED], _OPTIONS)}
+    return {AT: parts[AT], **decoded(parts[PACKED])}
 
 
 def facets_in(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The facets of a stored document, as `parts_in`."""
     facets = stored.get("facets") or {}
-    return bson.decode(facets, _OPTIONS) if isinstance(facets, bytes) else dict(facets)
+    return decoded(facets) if isinstance(facets, bytes) else dict(facets)
+
+
+def decoded(data: bytes) -> Doc:
+    """BSON read back: times with UTC."""
+    return bson.decode(data, _OPTIONS)

@@ -6,8 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import bson
+from pymongo.write_concern import WriteConcern
+
 from schemas import documents
+from schemas.errors import PipelineError
 from spark_jobs.facets import Facets, RunFacets, merge
+from spark_jobs.ledger import insert_new
+from spark_jobs.packing import decoded
 from spark_jobs.store import Db, Doc
 
 PAGE = 2000
@@ -41,7 +47,7 @@ def pages(prefix: str, tally: Tally) -> list[Doc]:
     contents: list[Doc] = [
         {"_id": base, "head": head},
         *({"_id": f"{base}|k{i}", "late_keys": keys} for i, keys in _chunks(sorted(tally.late_keys))),
-        *({"_id": f"{base}|f{i}", "facets": chunk} for i, chunk in _chunks(facets)),
+        *({"_id": f"{base}|f{i}", "facets": bson.encode({"runs": chunk})} for i, chunk in _chunks(facets)),
     ]
     return [{"schema_version": documents.DOCUMENT_VERSION, **page} for page in contents]
 
@@ -60,9 +66,20 @@ def _range(prefix: str) -> Mapping[str, Any]:
     return {"_id": {"$gte": prefix, "$lt": prefix[:-1] + "}"}}
 
 
-def clear(db: Db, prefix: str) -> None:
-    """Remove a batch's receipts."""
-    db[documents.RECEIPTS].delete_many(_range(prefix))
+def write(db: Db, prefix: str, tally: Tally) -> None:
+    """Store a task's receipt in one write; one of an earlier attempt is replaced. Raises PipelineError."""
+    found = {page["_id"]: page for page in pages(prefix, tally)}
+    present, refused = insert_new(db, documents.RECEIPTS, list(found.values()))
+    if refused:
+        raise PipelineError(f"the store refused the receipt of a task: {next(iter(refused.values()))}")
+    for i in present:
+        db[documents.RECEIPTS].replace_one({"_id": i}, found[i], upsert=True)
+
+
+def clear(db: Db, prefix: str, durably: bool = True) -> None:
+    """Remove a batch's receipts. Of a settled batch nobody reads them again, so that may be lost."""
+    concern = WriteConcern(w="majority", j=True) if durably else WriteConcern(w="majority")
+    db.get_collection(documents.RECEIPTS, write_concern=concern).delete_many(_range(prefix))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +123,7 @@ def gather(docs: Iterable[Mapping[str, Any]]) -> Receipts:
         if "head" in doc:
             heads.append(doc["head"])
         late_keys.update(doc.get("late_keys", ()))
-        for entry in doc.get("facets", ()):
+        for entry in decoded(doc["facets"])["runs"] if "facets" in doc else ():
             held = facets.get(entry["key"])
             facets[entry["key"]] = entry["facets"] if held is None else merge(held, entry["facets"])
     return Receipts(tuple(heads), tuple(sorted(late_keys)), facets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -19,12 +19,14 @@ from conf.settings import Settings
 from schemas.errors import PipelineError
 from spark_jobs import accounts, io, offsets, recovery, transforms
 from spark_jobs.books import Books
+from spark_jobs.forecast.models import Models
+from spark_jobs.forecast.wiring import Follower, followers_of
 from spark_jobs.generation import CheckpointMismatchError, Generation, WindowSettings, open_generation
 from spark_jobs.lease import Lease
 from spark_jobs.progress import LAG, add_spark_figures
 from spark_jobs.repairs import run_requests
 from spark_jobs.sources import Source
-from spark_jobs.store import Address, Db, Patience, is_away
+from spark_jobs.store import Address, Db, Doc, Patience, is_away
 from spark_jobs.verdict import Verdict
 from spark_jobs.writer import BatchWriter, require_no_dropped_rows
 
@@ -63,12 +65,15 @@ class Runner:
     seen_at: str = ""
     starts: int = 0
     generation: Generation | None = field(default=None)
+    models: Models | None = None
+    followers: Sequence[Follower] = ()
 
     def start(self, force_new: bool = False) -> None:
         """Open the generation and start Spark's query. Raises PipelineError."""
         generation = self.patience(lambda: self._open(force_new))
         books = Books(self.db, self.lease.epoch, generation.settings.window_ms)
         self.writer = BatchWriter(self.db, self.source, generation, books, self.stop, self.patience)
+        self._follow(books, self.writer)
         self.patience(partial(self._adopt, self.writer))
         self.generation = generation
         self.query = io.write_batches(
@@ -80,6 +85,23 @@ class Runner:
         )
         self.starts += 1
         log.info("query %s runs as generation %d", self.source.query, generation.number)
+
+    def _follow(self, books: Books, writer: BatchWriter) -> None:
+        """Let the forecasts follow what is written."""
+        if self.models is None:
+            return
+        window_ms = books.window_ms
+        self.followers = followers_of(self.source.query, self.db, self.settings, self.models, window_ms)
+
+        def written(collection: str, docs: Mapping[str, Doc]) -> None:
+            for follower in self.followers:
+                follower.written(collection, docs)
+
+        def after_batch() -> None:
+            for follower in self.followers:
+                follower.flush()
+
+        books.on_written, writer.after_batch = written, after_batch
 
     def _open(self, force_new: bool) -> Generation:
         stream = self.settings.stream
@@ -107,8 +129,7 @@ class Runner:
         )
         if heads:
             writer.take_in(found)
-            for head in heads:
-                accounts.post(self.db, self.source.query, self.source.topic, head, self.lease.epoch)
+            accounts.post(self.db, self.source.query, self.source.topic, heads, self.lease.epoch)
 
     def _frame(self, generation: Generation) -> Any:
         stream, source = self.settings.stream, self.source
@@ -185,6 +206,8 @@ class Runner:
             self.writer.busy.release()
         if self.query is not None and self.query.isActive:
             self.query.stop()
+        for follower in self.followers:
+            follower.close()
         try:
             self.lease.release()
         except PyMongoError as error:

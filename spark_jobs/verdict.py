@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +21,12 @@ from schemas import documents, reasons
 from schemas.errors import ContractError, PipelineError
 from schemas.parse import Parsed, too_large
 from schemas.times import to_ms
-from spark_jobs import deadletters
+from spark_jobs import deadletters, receipts
 from spark_jobs.arrow import contributions_batch
 from spark_jobs.deadletters import DeadLetter, Message
 from spark_jobs.facets import RunFacets
 from spark_jobs.ledger import insert_new, late_row, same_content, same_place
-from spark_jobs.receipts import Tally, pages, prefix_of
+from spark_jobs.receipts import Tally
 from spark_jobs.sources import SOURCES, Source, window_start_ms
 from spark_jobs.store import Address, Db, Doc, Patience, connect, find_by_ids
 
@@ -272,11 +272,8 @@ class Task:
 
     def write_receipt(self) -> None:
         """Tell the driver what this task did; a retry replaces it."""
-        receipts = self.db[documents.RECEIPTS]
-        prefix = prefix_of(self.spec.query, self.spec.generation, self.batch)
-        for page in pages(prefix, self.tally):
-            replace = partial(receipts.replace_one, {"_id": page["_id"]}, page, upsert=True)
-            self.patience(replace)
+        prefix = receipts.prefix_of(self.spec.query, self.spec.generation, self.batch)
+        self.patience(lambda: receipts.write(self.db, prefix, self.tally))
 
 
 def _too_large(message: Message) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from threading import Event, RLock
 from typing import Any
 
+from pymongo.write_concern import WriteConcern
 from pyspark.sql import DataFrame
 
 from schemas import documents
@@ -81,6 +82,8 @@ class BatchWriter:
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     # What follows from a settled batch and never changes it: the forecasts.
     after_batch: Callable[[], None] = lambda: None
+    # Only the first batch may have been tried before, and have receipts.
+    first: bool = True
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Run one batch; an error ends the query and is kept in `failure`."""
@@ -97,24 +100,31 @@ class BatchWriter:
         began = time.monotonic()
         prefix = receipts.prefix_of(self.source.query, self.generation.number, batch)
         self.patience(lambda: self.generation.latch(batch))
-        self.patience(lambda: receipts.clear(self.db, prefix))
+        if self.first:
+            self.patience(lambda: receipts.clear(self.db, prefix))
+        self.first = False
+        latched = time.monotonic()
         rows = [row.asDict() for row in frame.collect()]
-        judged_s = time.monotonic() - began
+        judged = time.monotonic()
         done = self.patience(lambda: receipts.read(self.db, prefix))
         touched = touched_by(self.source, rows, done.late_keys)
         if done.heads or rows:
             self.patience(lambda: wait_while_held(self.db, self.source.query, self.stop))
-            self.patience(lambda: self.generation.begin_writing(batch))
             self.patience(lambda: self._write_durably(touched, done, batch))
-        seconds = {"verdict_and_windows": judged_s, "total": time.monotonic() - began}
+        written = time.monotonic()
+        seconds = {
+            "latch": latched - began,
+            "verdict_and_windows": judged - latched,
+            "documents": written - judged,
+            "total": written - began,
+        }
         self.patience(lambda: self._report(batch, done, seconds))
         if done.heads or rows:
             self.patience(lambda: self.generation.end_writing(batch))
             query, topic, epoch = self.source.query, self.source.topic, self.generation.epoch
-            for head in done.heads:
-                self.patience(partial(accounts.post, self.db, query, topic, head, epoch))
+            self.patience(partial(accounts.post, self.db, query, topic, done.heads, epoch))
         self.patience(lambda: self.generation.settle(batch, done.max_event_ms))
-        self.patience(lambda: receipts.clear(self.db, prefix))
+        self.patience(lambda: receipts.clear(self.db, prefix, durably=False))
         self.after_batch()
 
     def take_in(self, found: Receipts) -> None:
@@ -129,6 +139,8 @@ class BatchWriter:
         """
         while True:
             life = life_of(self.db)
+            if batch >= 0:
+                self.generation.begin_writing(batch)
             self._write(touched, done, batch)
             self.generation.flush()
             if life_of(self.db) == life:
@@ -188,7 +200,9 @@ class BatchWriter:
         doc = self.lag | batch_doc(self.source.query, self.generation, batch, done, seconds, self.clock())
         again = batch <= self.generation.done
         change = {"$setOnInsert" if again else "$set": doc}
-        self.db[documents.PROGRESS].update_one({"_id": doc["_id"]}, change, upsert=True)
+        # Not journaled: what follows is, and takes it along.
+        progress = self.db.get_collection(documents.PROGRESS, write_concern=WriteConcern(w="majority"))
+        progress.update_one({"_id": doc["_id"]}, change, upsert=True)
 
     def idle(self, work: Callable[[], None]) -> bool:
         """Do some work between two batches; False where a batch is under way or has failed."""

@@ -159,7 +159,7 @@ def test_a_batch_that_is_settled_counts_nothing_when_it_is_run_again(
         task.write_receipt()
         found = receipts.read(stream_db, receipts.prefix_of("training", 0, 0))
         for head in found.heads:
-            accounts.post(stream_db, "training", TRAINING.topic, head, 1)
+            accounts.post(stream_db, "training", TRAINING.topic, [head], 1)
         assert made.num_rows == 1
     account = stream_db[documents.ACCOUNTS].find_one({"_id": f"{TRAINING.topic}/0"}) or {}
     assert (account["consumed"], account["accepted"], account["rejected"]) == (2, 1, {"malformed_json": 1})

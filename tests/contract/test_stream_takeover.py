@@ -101,12 +101,12 @@ def test_a_process_that_opened_a_query_later_closes_accounts_and_generation_to_t
     old.latch(0)
     new = generation_of(stream_db, epoch=2)
     head = {"partition": 0, "first": 0, "end": 5, "rejected": {}, **dict.fromkeys(receipts.COUNTS, 5)}
-    accounts.post(stream_db, "training", TRAINING.topic, head, 1)
+    accounts.post(stream_db, "training", TRAINING.topic, [head], 1)
     assert accounts.fences(stream_db, TRAINING.topic) == {0: 0}
     with pytest.raises(LeaseLostError):
         old.end_writing(0)
-    accounts.post(stream_db, "training", TRAINING.topic, head, 2)
-    accounts.post(stream_db, "training", TRAINING.topic, head, 2)
+    accounts.post(stream_db, "training", TRAINING.topic, [head], 2)
+    accounts.post(stream_db, "training", TRAINING.topic, [head], 2)
     assert accounts.fences(stream_db, TRAINING.topic) == {0: 5}
     assert (stream_db[documents.ACCOUNTS].find_one({}) or {})["accepted"] == 5
     assert new.number == 1
