@@ -22,16 +22,19 @@ from spark_jobs.forecast.run_rates import Course, Point
 
 # Before its first mark a run that reports epochs when they are done has spent this share of an epoch.
 FULL_EPOCH = 0.3
+# Event times are whole milliseconds and clocks are set: intervals that miss a window by less still fit.
+SLACK_MS = 1000
 # Steps and epochs that say different things by more than so many epochs are counted differently.
 AGREE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A window of a run: its energy (kWh) and how many events brought it."""
+    """A window of a run: its energy (kWh), how many events brought it, and the time (s) that they cover."""
 
     energy_kwh: float
     n_events: int
+    covered_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def marks_of(
     """
     starts = sorted(windows)
     after = _sums_after(starts, windows)
+    spans = _spans(starts, windows, window_ms, report.last_ms)
     times = sorted(seen.values())
     held = {mark.number: mark for mark in known}
     found: list[Mark] = []
@@ -81,9 +85,10 @@ def marks_of(
         if starts and start >= starts[0]:
             later = after[bisect_right(starts, start)]
             own = windows.get(start)
-            missing = (
-                0.0 if own is None else own.energy_kwh * (1 - _share(at_ms, own, window_ms, times, report))
-            )
+            missing = 0.0
+            if own is not None:
+                span = spans.get(start) or _likely_span(at_ms, own, window_ms, times, report)
+                missing = own.energy_kwh * (1.0 - _share(at_ms, span))
             mark = Mark(number, at_ms, max(0.0, report.energy_kwh - later - missing))
         elif number in held:
             mark = held[number]
@@ -102,23 +107,49 @@ def _sums_after(starts: Sequence[int], windows: Mapping[int, Used]) -> list[floa
     return sums[::-1]
 
 
-def _share(at_ms: int, own: Used, window_ms: int, times: Sequence[int], report: Report) -> float:
-    """Which part of a window's energy had come by an event's time: 0 to 1.
+def _spans(
+    starts: Sequence[int], windows: Mapping[int, Used], window_ms: int, last_ms: int
+) -> dict[int, tuple[float, float]]:
+    """Over which time (ms) the energy of each window was used: it ends with the window's last event.
 
-    An event brings the energy of the interval that ends with it. Where only the marks have events, the energy
-    is even between them; where there are others, the events are taken as evenly spread.
+    Counted back from the run's last event by the time that each window covers, for as long as that agrees with
+    the windows' own times: a gap in the run, or events that do not say their interval, end it.
+    """
+    spans: dict[int, tuple[float, float]] = {}
+    end = float(last_ms)
+    for start in reversed(starts):
+        covered_ms = windows[start].covered_s * MS_PER_S
+        if covered_ms <= 0 or not start - SLACK_MS <= end < start + window_ms + SLACK_MS:
+            break
+        spans[start] = (end - covered_ms, end)
+        end -= covered_ms
+    return spans
+
+
+def _likely_span(
+    at_ms: int, own: Used, window_ms: int, times: Sequence[int], report: Report
+) -> tuple[float, float]:
+    """As `_spans`, where the time that the events cover is not known.
+
+    Where only the marks have events, it ends with the last of them; where there are others too, the events
+    are taken as evenly spread, each with the energy of the time before it.
     """
     start = at_ms - at_ms % window_ms
     inside = times[bisect_left(times, start) : bisect_left(times, start + window_ms)]
-    begin, end = max(start, report.started_ms), min(start + window_ms, report.last_ms)
     others = own.n_events - (start <= report.started_ms)  # the start brings no energy
     if others <= len(inside) * report.ranks:
         before = bisect_left(times, start)
-        begin = max(times[before - 1] if before else report.started_ms, report.started_ms)
-        end = inside[-1]
-    elif begin == start:
-        events = int((at_ms - begin) * own.n_events / window_ms) + 1
-        return min(1.0, events / own.n_events)
+        return max(times[before - 1] if before else 0, report.started_ms), inside[-1]
+    begin, end = max(start, report.started_ms), min(start + window_ms, report.last_ms)
+    if begin == start:
+        apart = (end - begin) / own.n_events
+        return begin - apart / 2, end - apart / 2
+    return begin, end
+
+
+def _share(at_ms: int, span: tuple[float, float]) -> float:
+    """Which part of a window's energy had come by an event's time: 0 to 1."""
+    begin, end = span
     return 1.0 if end <= begin else min(1.0, max(0.0, (at_ms - begin) / (end - begin)))
 
 

@@ -18,8 +18,16 @@ from schemas import documents
 from schemas.times import to_ms
 from schemas.units import MS_PER_S
 from spark_jobs.forecast import run_documents as made
-from spark_jobs.forecast.epochs import Used
-from spark_jobs.forecast.run_state import ENDED, OPTIONAL, Draft, RunState, draft_of, remember, restore
+from spark_jobs.forecast.run_state import (
+    ENDED,
+    OPTIONAL,
+    Draft,
+    RunState,
+    draft_of,
+    remember,
+    restore,
+    used_of,
+)
 from spark_jobs.forecast.similar_runs import PastRuns
 from spark_jobs.store import Db, Doc, find_by_ids
 
@@ -64,8 +72,7 @@ class RunForecaster:
         if collection == documents.WINDOWS:
             for doc in docs.values():
                 if doc["dimension"] == "run" and doc.get("key") is not None:
-                    used = Used(doc.get("energy_kwh", 0.0), doc.get("n_events", 0))
-                    self._state(doc["key"]).take_window(to_ms(doc["window_start"]), used)
+                    self._state(doc["key"]).take_window(to_ms(doc["window_start"]), used_of(doc))
         elif collection == documents.RUN_SUMMARY:
             for run_id, doc in docs.items():
                 self._state(run_id).doc = made.narrowed(doc)
@@ -155,11 +162,10 @@ class RunForecaster:
     def _read_windows(self, run: str, state: RunState) -> None:
         """The windows that other processes wrote, or that were forgotten: the newest ones."""
         query = {"dimension": "run", "key": run}
-        fields = {"window_start": 1, "energy_kwh": 1, "n_events": 1}
+        fields = {"window_start": 1, "energy_kwh": 1, "n_events": 1, "covered_s": 1}
         found = self._db[documents.WINDOWS].find(query, fields).sort("window_start", -1).limit(READ_WINDOWS)
         for doc in found:
-            used = Used(doc.get("energy_kwh", 0.0), doc.get("n_events", 0))
-            state.windows.setdefault(to_ms(doc["window_start"]), used)
+            state.windows.setdefault(to_ms(doc["window_start"]), used_of(doc))
 
     def _settle(self, run: str, draft: Draft, past: PastRuns) -> None:
         """The write went well: what was drafted is so. A run that ended need not be remembered."""

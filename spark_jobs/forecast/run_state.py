@@ -165,3 +165,8 @@ def remember(past: PastRuns, run_id: str, state: RunState) -> None:
     run = made.past_run(run_id, state.doc, state.epochs, state.steps)
     if run is not None:
         past.add(run, made.scores_of(state.doc, list(state.history.values())))
+
+
+def used_of(doc: Mapping[str, Any]) -> Used:
+    """What a window's document says of the run; a window without energy adds none."""
+    return Used(doc.get("energy_kwh", 0.0), doc.get("n_events", 0), doc.get("covered_s", 0.0))
