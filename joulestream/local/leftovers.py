@@ -8,7 +8,7 @@ from joulestream.local.process import end_group
 from joulestream.local.state import StackState
 
 # Who writes first, then the stream, then the servers: the order in which nothing is lost.
-ORDER = ("reconcile", "demo", "agent", "alerts", "dashboard", "stream", "store", "broker")
+ORDER = ("retrain", "reconcile", "demo", "agent", "alerts", "dashboard", "stream", "store", "broker")
 GRACE_S = 30.0
 
 

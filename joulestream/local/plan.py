@@ -22,6 +22,10 @@ from schemas.errors import RetryableError
 # Order of `--port-base N`: N, N+1, N+2, N+3.
 USUAL_PORTS = {"dashboard": 8501, "broker": 9092, "controller": 9093, "store": 27017}
 
+# A stack that is up for a few hours a day trains too: whether a training is due is looked at more often.
+FIRST_TRAINING_S = 600.0
+LOOK_AT_TRAINING_S = 3600.0
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -36,6 +40,15 @@ class Wishes:
 
 
 @dataclass(frozen=True)
+class Chore:
+    """A service that does its work and ends, first so long after the start, then again and again (s)."""
+
+    service: Service
+    first_s: float
+    every_s: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be started, in order: servers first, then what needs them."""
 
@@ -45,7 +58,7 @@ class Plan:
     servers: tuple[Service, ...]
     services: tuple[Service, ...]
     demo: Service | None
-    reconcile: Service
+    chores: tuple[Chore, ...]
     url: str | None
 
     @property
@@ -119,9 +132,20 @@ def make_plan(
         servers=tuple(servers),
         services=tuple(jobs),
         demo=services.demo_service(settings, logs / "demo.log") if wishes.demo else None,
-        reconcile=services.reconcile_service(settings, java, logs / "reconcile.log"),
+        chores=_chores(settings, java, logs),
         url=f"http://{HOST}:{ports['dashboard']}" if wishes.dashboard else None,
     )
+
+
+def _chores(settings: Settings, java: Java, logs: Path) -> tuple[Chore, ...]:
+    """The repair of the totals, and the training, which itself knows whether it is due."""
+    repair_s = settings.local.reconcile_every_s
+    chores = [Chore(services.reconcile_service(settings, java, logs / "reconcile.log"), repair_s, repair_s)]
+    if settings.forecast.enabled:
+        every_s = settings.forecast.retrain_every_s
+        retrain = services.retrain_service(settings, java, logs / "retrain.log")
+        chores.append(Chore(retrain, min(every_s, FIRST_TRAINING_S), min(every_s, LOOK_AT_TRAINING_S)))
+    return tuple(chores)
 
 
 def check_given(plan: Plan) -> list[str]:

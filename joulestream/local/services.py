@@ -138,6 +138,19 @@ def reconcile_service(settings: Settings, java: Java, log: Path) -> Service:
     )
 
 
+def retrain_service(settings: Settings, java: Java, log: Path) -> Service:
+    """The training of the forecasts' model where one is due; it gives way to all others by itself."""
+    return Service(
+        name="retrain",
+        command=python("spark_jobs.forecast.retrain", "--scheduled"),
+        log=log,
+        env={**settings.environment(), "JAVA_HOME": str(java.home), "SPARK_CONF_DIR": str(ROOT / "conf")},
+        ready=lambda: None,
+        stop_timeout_s=30,
+        restart=False,
+    )
+
+
 def page_away(url: str) -> str | None:
     """None if the page answers with 200, else what went wrong."""
     try:

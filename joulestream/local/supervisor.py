@@ -13,7 +13,7 @@ import psutil
 
 from joulestream.local.leftovers import ORDER
 from joulestream.local.managed import Managed
-from joulestream.local.plan import Plan, check_given
+from joulestream.local.plan import Chore, Plan, check_given
 from joulestream.local.process import Service, last_words
 from joulestream.local.state import StackState, write_state
 from joulestream.local.topics import ensure_topics
@@ -116,24 +116,24 @@ class Supervisor:
         raise PipelineError(f"{one.name} does not start{last_words(one.service.log)}")
 
     def _stay(self) -> None:
-        every_s = self._plan.settings.local.reconcile_every_s
-        next_reconcile_s = time.monotonic() + every_s
+        due_s = {chore.service.name: time.monotonic() + chore.first_s for chore in self._plan.chores}
         while not self._stop.wait(POLL_S):
             changed = [one.tick(time.monotonic()) for one in self._managed]
             if any(changed):
                 self._write()
-            if time.monotonic() >= next_reconcile_s:
-                next_reconcile_s = time.monotonic() + every_s
-                self._reconcile()
+            for chore in self._plan.chores:
+                if time.monotonic() >= due_s[chore.service.name]:
+                    due_s[chore.service.name] = time.monotonic() + chore.every_s
+                    self._do(chore)
 
-    def _reconcile(self) -> None:
-        """Repair the totals in the background, unless the last repair still runs."""
-        last = next((one for one in self._managed if one.name == self._plan.reconcile.name), None)
+    def _do(self, chore: Chore) -> None:
+        """Start a chore in the background, unless its last turn still runs."""
+        last = next((one for one in self._managed if one.name == chore.service.name), None)
         if last is not None:
             if last.state in ("starting", "running"):
                 return
             self._managed.remove(last)
-        one = Managed(self._plan.reconcile, self._watchdog, self._say)
+        one = Managed(chore.service, self._watchdog, self._say)
         self._managed.append(one)
         one.start(time.monotonic())
         self._write()

@@ -270,3 +270,22 @@ def test_a_headless_plan_without_demo_has_neither(tmp_path: Path) -> None:
     assert made.own == ("broker", "store")
     assert [service.name for service in made.services] == ["stream", "agent", "alerts"]
     assert (made.demo, made.url) == (None, None)
+
+
+@pytest.mark.usefixtures("clean_env")
+def test_totals_are_repaired_and_models_trained_from_time_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = java.Java(Path("/java"), 17, "test")
+    wishes = plan.Wishes(tmp_path, kafka_bootstrap="k:1", mongodb_uri="mongodb://m")
+    chores = plan.make_plan(wishes, runtime, None, None).chores
+    assert [(chore.service.name, chore.first_s, chore.every_s) for chore in chores] == [
+        ("reconcile", 3600, 3600),
+        ("retrain", 600, 3600),
+    ]
+    monkeypatch.setenv("JOULE_FORECAST_RETRAIN_EVERY_S", "90")
+    often = plan.make_plan(wishes, runtime, None, None).chores[1]
+    assert (often.first_s, often.every_s) == (90, 90)
+    monkeypatch.setenv("JOULE_FORECAST_ENABLED", "false")
+    without = plan.make_plan(wishes, runtime, None, None).chores
+    assert [chore.service.name for chore in without] == ["reconcile"]
