@@ -27,7 +27,14 @@ from schemas.errors import PipelineError
 from spark_jobs.forecast.lock import BusyError, alone
 from spark_jobs.forecast.mirror import mirror
 from spark_jobs.forecast.registry import Registry
-from spark_jobs.forecast.trainer import Trained, horizons_of, is_due, past_of_store, train_and_store
+from spark_jobs.forecast.trainer import (
+    Trained,
+    horizons_of,
+    is_due,
+    past_of_file,
+    past_of_store,
+    train_and_store,
+)
 from spark_jobs.forecast.training import Table, TooLittleError, cut_of, enough_for, table_of
 from spark_jobs.store import Address, connect, server_errors
 
@@ -41,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
     parser = argparse.ArgumentParser(prog="spark_jobs.forecast.retrain", description=__doc__)
-    parser.add_argument("--data", type=Path, metavar="PATH", help="learn from this file instead of the store")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="learn from this file or folder instead")
     parser.add_argument("--no-promote", action="store_true", help="store the model, but let it not serve")
     parser.add_argument("--scheduled", action="store_true", help="only where the newest model is old enough")
     wanted = parser.parse_args(argv)
@@ -101,9 +108,7 @@ _SMALL = {"master": "local[2]"}
 def _past(settings: Settings, data: Path | None, now: datetime) -> tuple[Table, str]:
     window_ms = settings.stream.window_s * 1000
     if data is not None:
-        from spark_jobs.forecast.traces import series_of_file
-
-        series, source = series_of_file(data, window_ms), data.name
+        series, source = past_of_file(data, window_ms), data.name
     else:
         series, source = past_of_store(settings, now), "documents"
     return table_of(series, window_ms, horizons_of(settings)), source

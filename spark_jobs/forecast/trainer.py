@@ -77,6 +77,16 @@ def past_of_store(settings: Settings, now: datetime) -> dict[str, tuple[Observat
         db.client.close()
 
 
+def past_of_file(path: Path, window_ms: int) -> dict[str, tuple[Observation, ...]]:
+    """The series of a Parquet file, or of those in a folder. Raises TraceError where it holds none."""
+    from spark_jobs.forecast.traces import files_of, read_traces
+
+    traces = [
+        trace for task, files in files_of(path).items() for trace in read_traces(files, task, window_ms)
+    ]
+    return {trace.target: trace.observations for trace in traces}
+
+
 def is_due(registry: Registry, settings: Settings, now: datetime) -> bool:
     """Whether the newest model is older than forecast.retrain_every_s, or there is none."""
     for version in registry.versions():

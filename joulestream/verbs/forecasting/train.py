@@ -21,7 +21,7 @@ def command(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", exists=True, dir_okay=False, help="Learn from this file instead of the windows."
+            metavar="PATH", exists=True, help="Learn from this Parquet file or folder instead of the windows."
         ),
     ] = None,
     promote: Annotated[
