@@ -77,7 +77,10 @@ class AnomalyWatch:
         )
         dimension, _, key = self.target.partition("/")
         run_id = key if dimension == "run" else window.run_id
-        if self._begins(window, run_id):
+        gap = self.last_ms is None or window.start_ms - self.last_ms > GAP_WINDOWS * self.window_ms
+        if gap:
+            self.idle, self.stuck = IdleGpu(self.limits), StuckCounter(self.limits)
+        if self._is_new(run_id) or gap:
             self.power.settle(window.start_ms + self.limits.settle * self.window_ms)
         self.last_ms = window.start_ms
         found = {
@@ -88,16 +91,16 @@ class AnomalyWatch:
         end_ms = window.start_ms + self.window_ms
         return [signal for rule in RULES for signal in self._signals(rule, found[rule], end_ms, run_id)]
 
-    def _begins(self, window: Observation, run_id: str | None) -> bool:
-        """Whether the past says little of this window: a start, a gap, or a run that was not here before."""
-        width = GAP_WINDOWS * self.window_ms
-        gap = self.last_ms is None or window.start_ms - self.last_ms > width
+    def _is_new(self, run_id: str | None) -> bool:
+        """Whether the run, or none, takes over here.
+
+        Runs that share a node take turns in using most of its energy: that is no beginning.
+        """
         if self.runs and self.runs[-1] == run_id:
-            return gap
-        # Runs that share a node take turns in using most of its energy: that is no beginning.
+            return False
         known = run_id is not None and run_id in self.runs
         self.runs = [*(run for run in self.runs if run != run_id), run_id][-KNOWN_RUNS:]
-        return gap or not known
+        return not known
 
     def _signals(self, rule: str, found: Finding | None, at_ms: int, run_id: str | None) -> list[Signal]:
         held = self.open.get(rule)

@@ -19,7 +19,7 @@ from conf.links import dashboard_url, node_url, run_url
 from conf.settings import Settings
 from schemas import documents
 from schemas.times import from_ms, rfc3339
-from spark_jobs.forecast.anomaly import IDLE, POWER, RAISED, RESOLVED, RULES, STUCK, Signal
+from spark_jobs.forecast.anomaly import IDLE, POWER, RESOLVED, RULES, SEEN, STUCK, Signal
 from spark_jobs.store import Db, Doc
 
 SILENT_S = 1800.0
@@ -97,7 +97,7 @@ class AnomalyAlerts:
     def signals(self, target: str, signals: Sequence[Signal]) -> None:
         """Take note of what a series' watch said, in its order."""
         for signal in signals:
-            self._waiting.append(self._write(target, signal))
+            self._waiting += self._writes(target, signal)
         del self._waiting[:-MOST_WAITING]
 
     def flush(self) -> None:
@@ -112,22 +112,19 @@ class AnomalyAlerts:
         if sweep:
             self._sweep_s = self._monotonic() + SWEEP_S
 
-    def _write(self, target: str, signal: Signal) -> UpdateOne:
+    def _writes(self, target: str, signal: Signal) -> list[UpdateOne]:
         now, identity = self._clock(), anomaly_id(target, signal)
-        if signal.state == RAISED:
-            made = alert_doc(target, signal, self._base_url, now)
-            return UpdateOne({"_id": identity}, {"$setOnInsert": made}, upsert=True)
         still = {"_id": identity, "state": "open"}
         if signal.state == RESOLVED:
-            return UpdateOne(
-                still, {"$set": _resolved(ENDED[signal.rule], now, {"evidence.until": from_ms(signal.at_ms)})}
-            )
-        seen = {
-            "last_seen_at": now,
-            "message": signal.message,
-            "evidence": _evidence(target, signal),
-        }
-        return UpdateOne(still, {"$set": seen})
+            end = _resolved(ENDED[signal.rule], now, {"evidence.until": from_ms(signal.at_ms)})
+            return [UpdateOne(still, {"$set": end})]
+        # Put in also where it is only seen: the process may have died between the watch's state and the alert.
+        made = alert_doc(target, signal, self._base_url, now)
+        writes = [UpdateOne({"_id": identity}, {"$setOnInsert": made}, upsert=True)]
+        if signal.state == SEEN:
+            news = {name: made[name] for name in ("last_seen_at", "message", "evidence")}
+            writes.append(UpdateOne(still, {"$set": news}))
+        return writes
 
     def _end_silent(self) -> UpdateMany:
         now = self._clock()

@@ -117,6 +117,14 @@ def test_what_comes_twice_or_late_changes_nothing(stream_db: Db, alerts: Anomaly
     assert only(stream_db) == before
 
 
+def test_an_anomaly_whose_first_word_was_lost_is_put_in_when_it_is_seen(
+    stream_db: Db, alerts: AnomalyAlerts
+) -> None:
+    alerts.signals("node/n1", [NEXT])
+    alerts.flush()
+    assert (only(stream_db)["_id"], only(stream_db)["state"]) == (IDENTITY, "open")
+
+
 def test_deliveries_of_an_alert_are_left_alone(stream_db: Db, alerts: AnomalyAlerts) -> None:
     alerts.signals("node/n1", [FIRST])
     alerts.flush()

@@ -235,6 +235,17 @@ def test_four_idle_windows_or_high_power_or_no_run_are_no_hang(node: AnomalyWatc
     assert states(seen_by(AnomalyWatch("node/n1", MIN), alone), IDLE) == []
 
 
+def test_a_gap_ends_what_was_seen_before_it(node: AnomalyWatch) -> None:
+    stuck = [replace(one, power_w=80.0) for one in idle_windows(8)]
+    signals = seen_by(node, stuck)
+    assert states(signals, STUCK) == [RAISED]
+    assert states(seen_by(node, [window(40, 80.0, 1.0, run_id="r1")]), STUCK) == [RESOLVED]
+    again = AnomalyWatch("node/n1", MIN)
+    seen_by(again, idle_windows(8))
+    later = [window(40 + n, 80.0, 1.0, run_id="r1") for n in range(5)]
+    assert states(seen_by(again, later), IDLE) == [RESOLVED]
+
+
 def test_a_run_that_never_used_its_gpus_is_told_of_later_and_softly(node: AnomalyWatch) -> None:
     signals = seen_by(node, idle_windows(20, busy=0))
     assert signals[0].severity == "info"
