@@ -166,7 +166,7 @@ def stop(
 ) -> None:
     """Ask a run to stop. It obeys if its tracker was told to: `on_budget="stop"`, or `joule track --on-budget stop`.
 
-    The request is on its way when this returns, whether or not such a run is there.
+    The broker has the request when this returns, whether or not such a run is there.
     """
     from joulestream.stopping import request_stop
 
