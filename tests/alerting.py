@@ -9,7 +9,8 @@ from typing import Any
 from conf.settings import Settings, load_settings
 from joulestream.alerting import budgets
 from joulestream.alerting.budgets import Budget
-from joulestream.alerting.rules import Evaluator
+from joulestream.alerting.evaluator import Evaluator
+from joulestream.alerting.rules import Rules
 from schemas.documents import node_window_id, window_id
 from schemas.times import to_ms
 from spark_jobs.store import Db, Doc
@@ -114,9 +115,14 @@ def power_forecast(
     }
 
 
-def evaluator(db: Db, channels: tuple[str, ...] = ("webhook",), **flags: Any) -> Evaluator:
-    """An evaluator as the process has it."""
-    return Evaluator(db, settings(**flags), channels)
+def evaluator(db: Db, **flags: Any) -> Evaluator:
+    """What reads."""
+    return Evaluator(db, settings(**flags))
+
+
+def rules(db: Db, channels: tuple[str, ...] = ("webhook",), **flags: Any) -> Rules:
+    """What raises, as the process has it."""
+    return Rules(db, settings(**flags), channels)
 
 
 def stages_of(db: Db, state: str | None = None) -> set[tuple[str, int]]:

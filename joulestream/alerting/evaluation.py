@@ -36,9 +36,9 @@ class Evaluation:
         end = self.outlook.end
         return None if end is None else stages.share_pct(end.point, self.budget.limit)
 
-    def shares(self) -> tuple[tuple[str, float | None], ...]:
-        """Percentage of the limit by basis."""
-        return ((stages.ACTUAL, self.spent_pct), (stages.FORECAST, self.forecast_pct))
+    def pct(self, basis: str) -> float | None:
+        """Percentage of the limit that a basis has reached."""
+        return self.spent_pct if basis == stages.ACTUAL else self.forecast_pct
 
 
 def forecast_doc(outlook: Outlook) -> Doc | None:

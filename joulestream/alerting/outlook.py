@@ -67,6 +67,11 @@ class Forecasts:
         self._forecasts = db[documents.FORECASTS]
         self._runs = runs
         self._tariff = tariff
+        self._read: dict[str, list[Doc]] = {}
+
+    def look(self) -> None:
+        """Begin a round, in which the forecasts of a target are read once."""
+        self._read = {}
 
     def of(self, budget: Budget, period: Period, spent: Spent, at: datetime) -> Outlook:
         """The outlook of a budget at a time."""
@@ -129,13 +134,7 @@ class Forecasts:
         if budget.scope not in TARGETS or period.end is None:
             return None
         target = f"{budget.scope}/{'' if budget.key is None else budget.key}"
-        query = {
-            "target": target,
-            "target_at": {"$gt": at},
-            "issued_at": {"$gte": at - timedelta(seconds=FRESH_S)},
-        }
-        fields = dict.fromkeys(("issued_at", "target_at", "horizon_s", "energy", "emissions"), 1)
-        found = [doc for doc in self._forecasts.find(query, fields) if doc["target_at"] > doc["issued_at"]]
+        found = self._issued(target, at)
         within = [doc for doc in found if doc["target_at"] <= period.end]
         # The longest that fits, and of these the newest; else the shortest, whose share is taken.
         found = within or sorted(found, key=lambda doc: -doc["horizon_s"])
@@ -148,6 +147,16 @@ class Forecasts:
                 share = (until - at) / (doc["target_at"] - doc["issued_at"])
                 return _Known(whole * share, until, "power")
         return None
+
+    def _issued(self, target: str, at: datetime) -> list[Doc]:
+        """The forecasts of a target that are fresh and still about the future."""
+        if target not in self._read:
+            since = at - timedelta(seconds=FRESH_S)
+            query = {"target": target, "target_at": {"$gt": at}, "issued_at": {"$gte": since}}
+            fields = dict.fromkeys(("issued_at", "target_at", "horizon_s", "energy", "emissions"), 1)
+            found = self._forecasts.find(query, fields)
+            self._read[target] = [doc for doc in found if doc["target_at"] > doc["issued_at"]]
+        return self._read[target]
 
     def _amount(self, energy: Any, emissions: Any, unit: str, kg_per_kwh: float | None) -> Spread | None:
         kwh = Spread.read(energy)

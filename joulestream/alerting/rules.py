@@ -1,4 +1,4 @@
-"""Evaluates all budgets: reads what was spent and will be, raises what is new, resolves what is over.
+"""Raises the alerts of budgets and resolves them.
 
 Any number of processes may do this at once: alerts are raised by insert under an id that follows from the budget,
 the stage and the period, resolved and opened again by conditional updates, and a status is only what was last seen.
@@ -7,28 +7,27 @@ the stage and the period, resolved and opened again by conditional updates, and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pymongo import UpdateOne
+
 from conf.links import dashboard_url
 from conf.settings import Settings
 from joulestream.alerting import alerts, stages
-from joulestream.alerting.budgets import KG, KWH, Budget, BudgetError, stored
+from joulestream.alerting.budgets import Budget, BudgetError, stored
 from joulestream.alerting.evaluation import Evaluation, status_of
-from joulestream.alerting.messages import budget_alert
-from joulestream.alerting.outlook import Forecasts
-from joulestream.alerting.periods import Period, live_periods
-from joulestream.alerting.runs import Runs
-from joulestream.alerting.spending import Spending, Tariff
-from joulestream.alerting.spread import probability_of_breaking
+from joulestream.alerting.evaluator import Evaluator
+from joulestream.alerting.messages import RULE, alert_id_of, budget_alert
+from joulestream.alerting.raised import Known, Raised
 from schemas import documents
 from spark_jobs.store import Db, Doc
 
 log = logging.getLogger(__name__)
 
-RULE = "budget"
+BASES = (stages.ACTUAL, stages.FORECAST)
 SEEN_EVERY = timedelta(seconds=60)
 STATUS_EVERY = timedelta(seconds=30)
 REMOVED = "the budget was removed or changed"
@@ -46,78 +45,68 @@ class Round:
     resolved: tuple[str, ...]
 
 
-class Evaluator:
-    """Evaluates budgets. Raises PyMongoError where the store is away; the next round makes good for it."""
+def news(evaluation: Evaluation, known: Known, basis: str) -> stages.Step | None:
+    """The stage to raise of a basis. A forecast that says no more than what is spent already is no news."""
+    there = [stage for (of, stage) in known if of == basis]
+    step = stages.next_step(basis, evaluation.pct(basis), there)
+    if step is None or basis == stages.ACTUAL:
+        return step
+    return step if step.stage_pct > stages.stage_of(evaluation.pct(stages.ACTUAL)) else None
+
+
+def status_update(doc: Doc, evaluation: Evaluation) -> list[UpdateOne]:
+    """A budget's status where its figures changed or it grows old; never onto another budget of its name."""
+    status = status_of(evaluation)
+    before = dict(doc.get("status") or {})
+    evaluated_at = before.pop("evaluated_at", None)
+    fresh = {name: value for name, value in status.items() if name != "evaluated_at"}
+    if evaluated_at is not None and fresh == before and evaluation.at - evaluated_at < STATUS_EVERY:
+        return []
+    same = {"_id": evaluation.budget.name, "created_at": evaluation.budget.created_at}
+    return [UpdateOne(same, {"$set": {"status": status}})]
+
+
+class Rules:
+    """Evaluates budgets and writes what follows. Raises PyMongoError; the next round makes good for it."""
 
     def __init__(self, db: Db, settings: Settings, configured: Sequence[str]) -> None:
         self._db = db
-        self._tariff = Tariff(settings.alerts.tariff_per_kwh, settings.alerts.currency)
-        self._grace_s = float(settings.stream.watermark_s + settings.stream.window_s)
+        self._evaluator = Evaluator(db, settings)
         self._link = dashboard_url(settings)
         self._configured = tuple(configured)
-        self._runs = Runs(db, settings.dashboard.stale_after_s)
-        self._spending = Spending(db, settings, self._runs)
-        self._forecasts = Forecasts(db, self._runs, self._tariff)
+        self._raised = Raised(db)
         self._unreadable: set[str] = set()
-
-    def look(self, at: datetime) -> None:
-        """Begin a round of reads."""
-        self._runs.look(at)
-        self._spending.look()
 
     def round(self, at: datetime) -> Round:
         """Evaluate every budget at a time, and write what follows."""
-        docs = stored(self._db)
+        # Before the budgets: of an alert that is read here the budget was there, so one that is not there is gone.
         open_alerts = list(self._db[documents.ALERTS].find({"state": alerts.OPEN, "rule": RULE}))
+        docs = stored(self._db)
         if not docs and not open_alerts:
             return Round(0, (), ())
-        self.look(at)
+        self._evaluator.look(at)
         raised: list[str] = []
         resolved: list[str] = []
-        live: dict[str, Budget] = {}
+        statuses: list[UpdateOne] = []
+        live: set[str] = set()
         for doc in docs:
             budget = self._readable(doc)
             if budget is None:
                 continue
-            live[budget.revision] = budget
+            live.add(budget.revision)
             mine = [alert for alert in open_alerts if alert.get("revision") == budget.revision]
-            found = self.evaluations(budget, at)
+            found = self._evaluator.evaluations(budget, at)
             for evaluation in found:
-                raised += self._raise(evaluation, at)
+                raised += self._raise(evaluation, mine, at)
                 resolved += self._settle(evaluation, mine, at)
             resolved += self._end_periods(found, mine, at)
-            self._write_status(doc, found[0], at)
+            statuses += status_update(doc, found[0])
+        if statuses:
+            self._db[documents.BUDGETS].bulk_write(statuses, ordered=False)
         orphans = [alert for alert in open_alerts if alert.get("revision") not in live]
         resolved += [a["_id"] for a in orphans if alerts.resolve(self._db, a["_id"], REMOVED, at)]
+        self._raised.keep(live)
         return Round(len(live), tuple(raised), tuple(resolved))
-
-    def evaluations(self, budget: Budget, at: datetime) -> list[Evaluation]:
-        """A budget in its present period (first), and in the one before while late events may still come."""
-        periods = live_periods(budget.period, at, self._grace_s)
-        # A period that was over when the budget was made is none of its business.
-        wanted = [p for p in periods if p is periods[0] or (p.end is not None and p.end > budget.created_at)]
-        return [self.evaluate(budget, period, at) for period in wanted]
-
-    def evaluate(self, budget: Budget, period: Period, at: datetime) -> Evaluation:
-        """What of a budget is spent and will be. `look` must have begun the round."""
-        spent = self._spending.of(budget, period)
-        amount = spent.amount(budget.unit, self._tariff)
-        outlook = self._forecasts.of(budget, period, spent, at)
-        end = outlook.end
-        probability = None
-        if amount is not None and amount >= budget.limit:
-            probability = 1.0
-        elif end is not None:
-            probability = probability_of_breaking(end, amount or 0.0, budget.limit)
-        ended = budget.scope == "run" and self._runs.ended(str(budget.key))
-        notes = [*spent.notes, *outlook.notes]
-        if budget.unit not in (KWH, KG) and self._tariff.price(budget.unit) is None:
-            notes.append(
-                f"no price of a kWh in {budget.unit} is set (alerts.tariff_per_kwh, alerts.currency)"
-            )
-        return Evaluation(
-            budget, period, amount, outlook, probability, tuple(dict.fromkeys(notes)), ended, at
-        )
 
     def _readable(self, doc: Doc) -> Budget | None:
         try:
@@ -128,31 +117,40 @@ class Evaluator:
                 log.log(logging.ERROR, "%s; remove it with: joule budget rm", error)
             return None
 
-    def _raise(self, evaluation: Evaluation, at: datetime) -> list[str]:
+    def _raise(self, evaluation: Evaluation, mine: Sequence[Mapping[str, Any]], at: datetime) -> list[str]:
         """Raise the highest new stage of each basis; open again what is reached once more."""
-        budget = evaluation.budget
-        prefix = f"{RULE}|{budget.revision}|"
-        # `}` is the character after `|`: all alerts of this revision, by the beginning of their id.
-        known = self._db[documents.ALERTS].find(
-            {"_id": {"$gte": prefix, "$lt": prefix[:-1] + "}"}, "period": evaluation.period.label},
-            {"basis": 1, "stage_pct": 1, "state": 1, "resolved_because": 1},
-        )
-        there = list(known)
+        label = evaluation.period.label
+        is_open = {(alert["basis"], alert["stage_pct"]) for alert in mine if alert["period"] == label}
+        known = self._raised.of(evaluation.budget.revision, label)
+        if not any(self._is_new(evaluation, known, is_open, basis) for basis in BASES):
+            return []
+        known = self._raised.read(evaluation.budget.revision, label)
         raised = []
-        spent_stage = stages.stage_of(evaluation.spent_pct)
-        for basis, pct in evaluation.shares():
-            mine = [alert for alert in there if alert["basis"] == basis]
-            step = stages.next_step(basis, pct, [alert["stage_pct"] for alert in mine])
-            # A forecast that says no more than what is spent already is no news.
-            if step is not None and (basis == stages.ACTUAL or step.stage_pct > spent_stage):
-                alert = budget_alert(evaluation, step, self._channels(evaluation, step), self._link, at)
+        for basis in BASES:
+            step = news(evaluation, known, basis)
+            if step is not None:
+                to = self._channels(evaluation, step)
+                alert = budget_alert(evaluation, step, to, self._link, at)
                 if alerts.raise_once(self._db, alert):
-                    raised.append(alert["_id"])
+                    raised.append(str(alert["_id"]))
                     log.warning("raised %s: %s", alert["_id"], alert["message"])
-            for alert in mine:
-                if alert.get("resolved_because") == BELOW and alert["stage_pct"] in stages.reached(pct):
-                    alerts.reopen(self._db, alert["_id"], BELOW, at)
+                known[basis, step.stage_pct] = None
+            for stage in stages.reached(evaluation.pct(basis)):
+                if known.get((basis, stage)) == BELOW:
+                    identity = alert_id_of(evaluation.budget, basis, stage, label)
+                    alerts.reopen(self._db, identity, BELOW, at)
+                    known[basis, stage] = None
         return raised
+
+    @staticmethod
+    def _is_new(
+        evaluation: Evaluation, known: Known, is_open: Collection[tuple[str, int]], basis: str
+    ) -> bool:
+        """Whether the store has to be asked: a stage is to be raised, or one that is reached is not open."""
+        if news(evaluation, known, basis) is not None:
+            return True
+        reached = {(basis, stage) for stage in stages.reached(evaluation.pct(basis))} - set(is_open)
+        return any(known[key] in (None, BELOW) for key in reached if key in known)
 
     def _channels(self, evaluation: Evaluation, step: stages.Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the channels that an alert goes to, and the runs that it stops."""
@@ -161,15 +159,14 @@ class Evaluator:
         if budget.on_break != "stop" or (step.basis, step.stage_pct) != (stages.ACTUAL, 100):
             return names, ()
         if budget.scope == "run":
-            run = self._runs.run(str(budget.key))
+            run = self._evaluator.runs.run(str(budget.key))
             runs = [] if run is None or evaluation.run_ended else [str(budget.key)]
         else:
-            runs = [str(run["_id"]) for run in self._runs.active(budget)]
+            runs = [str(run["_id"]) for run in self._evaluator.runs.active(budget)]
         return (*names, *(("stop",) if runs else ())), tuple(runs)
 
     def _settle(self, evaluation: Evaluation, mine: Sequence[Mapping[str, Any]], at: datetime) -> list[str]:
         """Resolve the open alerts of a period that are over, and say of the others that they still hold."""
-        shares = dict(evaluation.shares())
         resolved, still = [], []
         for alert in mine:
             if alert["period"] != evaluation.period.label:
@@ -179,7 +176,7 @@ class Evaluator:
                 why = RUN_OVER
             elif evaluation.period.over(at) and alert["basis"] == stages.FORECAST:
                 why = PERIOD_OVER
-            elif stages.is_over(alert["basis"], alert["stage_pct"], shares.get(alert["basis"])):
+            elif stages.is_over(alert["basis"], alert["stage_pct"], evaluation.pct(alert["basis"])):
                 why = BELOW
             if why is not None and alerts.resolve(self._db, alert["_id"], why, at):
                 resolved.append(alert["_id"])
@@ -195,13 +192,3 @@ class Evaluator:
         live = {evaluation.period.label for evaluation in found}
         over = [alert["_id"] for alert in mine if alert["period"] not in live]
         return [identity for identity in over if alerts.resolve(self._db, identity, PERIOD_OVER, at)]
-
-    def _write_status(self, doc: Doc, evaluation: Evaluation, at: datetime) -> None:
-        """Write a budget's status where its figures changed or it grows old; never onto another of its name."""
-        status = status_of(evaluation)
-        before = dict(doc.get("status") or {})
-        evaluated_at = before.pop("evaluated_at", None)
-        fresh = {name: value for name, value in status.items() if name != "evaluated_at"}
-        if evaluated_at is None or fresh != before or at - evaluated_at >= STATUS_EVERY:
-            same = {"_id": evaluation.budget.name, "created_at": evaluation.budget.created_at}
-            self._db[documents.BUDGETS].update_one(same, {"$set": {"status": status}})

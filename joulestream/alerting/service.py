@@ -16,7 +16,7 @@ from conf.settings import Settings, load_settings
 from joulestream.alerting.channels import configured, with_stop, words
 from joulestream.alerting.lanes import Lanes
 from joulestream.alerting.outbox import Outbox
-from joulestream.alerting.rules import Evaluator
+from joulestream.alerting.rules import Rules
 from schemas.errors import PipelineError
 from spark_jobs.store import Address, Patience, Stopped, connect, is_away
 
@@ -57,7 +57,7 @@ class AlertsService:
         outbox = Outbox(db, self._settings.alerts.timeout_s)
         channels = with_stop(self._people, self._settings)
         lanes = Lanes(outbox, channels, tuple(self._people), patience, self._now)
-        evaluator = Evaluator(db, self._settings, tuple(self._people))
+        rules = Rules(db, self._settings, tuple(self._people))
         try:
             patience(lambda: db.command("ping"))
         except Stopped:
@@ -69,7 +69,7 @@ class AlertsService:
         )
         deliverer.start()
         try:
-            self._evaluate(evaluator, patience, deliverer)
+            self._evaluate(rules, patience, deliverer)
         finally:
             self._stop.set()
             self._raised.set()
@@ -77,11 +77,11 @@ class AlertsService:
             lanes.close(LEAVE_S)
             db.client.close()
 
-    def _evaluate(self, evaluator: Evaluator, patience: Patience, deliverer: threading.Thread) -> None:
+    def _evaluate(self, rules: Rules, patience: Patience, deliverer: threading.Thread) -> None:
         ready = ready_file(self._settings)
         while not self._stop.is_set():
             try:
-                done = patience(lambda: evaluator.round(self._now()))
+                done = patience(lambda: rules.round(self._now()))
             except Stopped:
                 return
             if done.raised:

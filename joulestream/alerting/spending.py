@@ -23,7 +23,7 @@ from conf.settings import Settings
 from joulestream.alerting.budgets import KG, KWH, Budget
 from joulestream.alerting.periods import Period, aligned
 from joulestream.alerting.runs import Runs
-from joulestream.alerting.sums import Settled, Sums, WindowSums, settled
+from joulestream.alerting.sums import Range, Settled, Sums, WindowSums, settled
 from schemas import documents
 from schemas.carbon import Intensity, intensity
 from schemas.units import emissions_kg
@@ -88,7 +88,7 @@ class Spending:
     def look(self) -> None:
         """Begin a round: how far the stream is settled now."""
         self._states = {query: settled(self._db, query) for query in ("training", "node")}
-        self._sums.forget_unused()
+        self._sums.look()
 
     def of(self, budget: Budget, period: Period) -> Spent:
         """What the budget's subject has used in a period."""
@@ -109,9 +109,9 @@ class Spending:
         return spent
 
     def _windows(self, dimension: str, key: str, period: Period) -> Sums:
-        match = {"dimension": dimension, "key": key}
-        state = self._states["training"]
-        return self._sums.of(documents.WINDOWS, match, period.start, period.end, state)
+        match = (("dimension", dimension), ("key", key))
+        windows = Range(documents.WINDOWS, match, period.start, period.end)
+        return self._sums.of(windows, self._states["training"])
 
     def _of_project(self, project: str, period: Period) -> Spent:
         total = Sums()
@@ -130,9 +130,8 @@ class Spending:
         return self._windows("run", str(run["_id"]), period)
 
     def _of_node(self, node: str, period: Period) -> Spent:
-        state = self._states["node"]
-        match = {"node_id": node}
-        sums = self._sums.of(documents.NODE_WINDOWS, match, period.start, period.end, state)
+        windows = Range(documents.NODE_WINDOWS, (("node_id", node),), period.start, period.end)
+        sums = self._sums.of(windows, self._states["node"])
         spent = _of_sums(replace(sums, partial=False))
         region = self._region(node)
         factor = None if region is None else intensity(region)

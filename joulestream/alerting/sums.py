@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import fsum
@@ -108,36 +108,51 @@ class _Kept:
     used_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The windows of a collection that match and begin in [start, end)."""
+
+    collection: str
+    match: tuple[tuple[str, str], ...]
+    start: datetime | None
+    end: datetime | None
+
+    def query(self, start: datetime | None) -> Doc:
+        """Of these, the windows that begin at or after a time."""
+        limits = {"$gte": start, "$lt": self.end}
+        known = {name: limit for name, limit in limits.items() if limit is not None}
+        return {**dict(self.match), **({"window_start": known} if known else {})}
+
+
 class WindowSums:
-    """Sums over windows of `aggregated_metrics` and `node_aggregates`, by what selects them."""
+    """Sums over windows of `aggregated_metrics` and `node_aggregates`; `look` begins a round."""
 
     def __init__(self, db: Db, clock: Callable[[], float] = time.monotonic) -> None:
         self._db = db
         self._clock = clock
-        self._kept: dict[tuple[str, tuple[tuple[str, Any], ...], datetime | None], _Kept] = {}
+        self._kept: dict[Range, _Kept] = {}
+        self._seen: dict[Range, Sums] = {}
 
-    def forget_unused(self) -> None:
-        """Drop what no budget has asked for in the last hour."""
+    def look(self) -> None:
+        """From here on windows are read anew, once each; what no budget has asked for in an hour is dropped."""
         limit = self._clock() - UNUSED_AFTER_S
-        self._kept = {key: kept for key, kept in self._kept.items() if kept.used_s >= limit}
+        self._kept = {windows: kept for windows, kept in self._kept.items() if kept.used_s >= limit}
+        self._seen = {}
 
-    def of(
-        self,
-        collection: str,
-        match: Mapping[str, Any],
-        start: datetime | None,
-        end: datetime | None,
-        state: Settled,
-    ) -> Sums:
-        """Sum of the windows that match and begin in [start, end). Raises PyMongoError."""
-        kept = self._kept.setdefault((collection, tuple(match.items()), start), _Kept())
+    def of(self, windows: Range, state: Settled) -> Sums:
+        """Their sum. Raises PyMongoError."""
+        if windows not in self._seen:
+            self._seen[windows] = self._sum(windows, self._kept.setdefault(windows, _Kept()), state)
+        return self._seen[windows]
+
+    def _sum(self, windows: Range, kept: _Kept, state: Settled) -> Sums:
         kept.used_s = self._clock()
         if self._must_read_all(kept, state):
-            kept.sums, kept.through = Sums(), start
+            kept.sums, kept.through = Sums(), windows.start
             kept.late, kept.read_s = state.late, kept.used_s
         done, still_open = Adder(), Adder()
         through = kept.through
-        for window in self._read(collection, match, kept.through, end):
+        for window in self._db[windows.collection].find(windows.query(kept.through), FIELDS):
             if state.watermark is not None and window["window_end"] <= state.watermark:
                 done.add(window)
                 through = window["window_end"] if through is None else max(through, window["window_end"])
@@ -153,14 +168,3 @@ class WindowSums:
         waited_s = self._clock() - kept.read_s
         wanted = kept.late != state.late or waited_s > REPAIRS_SEEN_AFTER_S
         return wanted and waited_s >= SPARE * kept.took_s * len(self._kept)
-
-    def _read(
-        self, collection: str, match: Mapping[str, Any], start: datetime | None, end: datetime | None
-    ) -> Iterable[Doc]:
-        limits: Doc = {}
-        if start is not None:
-            limits["$gte"] = start
-        if end is not None:
-            limits["$lt"] = end
-        query = {**match, **({"window_start": limits} if limits else {})}
-        return self._db[collection].find(query, FIELDS)

@@ -11,9 +11,10 @@ import typer
 from joulestream.alerting import budgets
 from joulestream.alerting.budgets import Budget, BudgetError
 from joulestream.alerting.evaluation import status_of
+from joulestream.alerting.evaluator import Evaluator
 from joulestream.alerting.opening import open_db
 from joulestream.alerting.periods import KINDS, TOTAL
-from joulestream.alerting.rules import STATUS_EVERY, Evaluator
+from joulestream.alerting.rules import STATUS_EVERY
 from joulestream.alerting.service import utc_now
 from joulestream.context import Context, context
 from joulestream.output import AsJson, DataDir, MongoUri, cell, print_json, print_table, say
@@ -125,7 +126,7 @@ def _with_status(db: Db, ctx: Context, now: datetime) -> list[Doc]:
     old = [doc for doc in docs if (doc.get("status") or {}).get("evaluated_at", old_before) <= old_before]
     if not old:
         return docs
-    evaluator = Evaluator(db, ctx.settings, ())
+    evaluator = Evaluator(db, ctx.settings)
     evaluator.look(now)
     for doc in old:
         try:

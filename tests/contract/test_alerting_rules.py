@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from pymongo import MongoClient, monitoring
 
 from joulestream.alerting import alerts, budgets
+from joulestream.alerting import rules as rules_module
 from joulestream.alerting.rules import BELOW, PERIOD_OVER, REMOVED, RUN_OVER
 from spark_jobs.store import Address, Db, Doc, connect
 from tests.alerting import (
     NOW,
     add_budget,
     ends_at,
-    evaluator,
+    rules,
     set_run,
     set_windows,
     stages_of,
@@ -23,6 +26,22 @@ from tests.alerting import (
 )
 
 pytestmark = pytest.mark.stack
+
+
+class Commands(monitoring.CommandListener):
+    """Names of the commands that were sent."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to note."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing to note."""
 
 
 def only(db: Db) -> Doc:
@@ -37,7 +56,7 @@ def because(db: Db) -> dict[tuple[str, int], str | None]:
 def test_an_alert_says_all_that_led_to_it(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 5.0, channels=("mail", "command"))
     set_run(stream_db, "r", 4.1)
-    done = evaluator(stream_db).round(NOW)
+    done = rules(stream_db).round(NOW)
     alert = only(stream_db)
     assert done.raised == (alert["_id"],)
     assert alert["_id"].startswith("budget|cap@")
@@ -75,7 +94,7 @@ def test_each_stage_is_raised_once_however_often_it_is_looked_at(stream_db: Db) 
     ):
         set_run(stream_db, "r", kwh)
         for _ in range(2):
-            evaluator(stream_db).round(NOW + timedelta(seconds=step))  # a new process each time
+            rules(stream_db).round(NOW + timedelta(seconds=step))  # a new process each time
         assert stages_of(stream_db) == expected
     assert stages_of(stream_db, "open") == expected
     assert stream_db.alerts.find_one({"stage_pct": 100})["severity"] == "critical"  # type: ignore[index]
@@ -91,7 +110,7 @@ def test_many_evaluators_at_once_raise_each_alert_once(stream_db: Db, stream_add
 
     def work() -> None:
         db = connect(stream_address)
-        made = evaluator(db)
+        made = rules(db)
         start.wait()
         for second in range(3):
             raised.extend(made.round(NOW + timedelta(seconds=second)).raised)
@@ -111,7 +130,7 @@ def test_a_forecast_is_an_alert_before_anything_is_spent(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     finish = NOW + timedelta(hours=1)
     set_run(stream_db, "r", 1.0, forecast=ends_at(11.0, 8.0, 14.0, finish))
-    evaluator(stream_db).round(NOW)
+    rules(stream_db).round(NOW)
     alert = only(stream_db)
     assert (alert["basis"], alert["stage_pct"], alert["passed"]) == ("forecast", 100, [50, 80, 90])
     assert 0.6 < alert["probability"] < 0.7
@@ -127,13 +146,13 @@ def test_a_forecast_is_an_alert_before_anything_is_spent(stream_db: Db) -> None:
 def test_a_forecast_that_says_no_more_than_what_is_spent_is_no_news(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 8.2, forecast=ends_at(8.9, 8.5, 9.0))
-    evaluator(stream_db).round(NOW)
+    rules(stream_db).round(NOW)
     assert stages_of(stream_db) == {("actual", 80)}
 
 
 def test_a_forecast_that_trembles_neither_opens_nor_closes_and_tells_nobody_twice(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
-    made = evaluator(stream_db)
+    made = rules(stream_db)
 
     def at(point: float, second: int) -> str:
         set_run(stream_db, "r", 1.0, forecast=ends_at(point, point, point))
@@ -156,7 +175,7 @@ def test_a_forecast_that_trembles_neither_opens_nor_closes_and_tells_nobody_twic
 def test_alerts_are_over_with_their_run(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 9.5, forecast=ends_at(11.0, 10.0, 12.0))
-    made = evaluator(stream_db)
+    made = rules(stream_db)
     made.round(NOW)
     set_run(stream_db, "r", 12.0, "completed")
     made.round(NOW + timedelta(seconds=5))
@@ -174,7 +193,7 @@ def test_alerts_are_over_with_their_period_and_the_next_one_has_its_own(stream_d
     midnight = datetime(2026, 3, 10, tzinfo=timezone.utc)
     add_budget(stream_db, "cap", "user", "ada", 10.0, period="day", created_at=midnight - timedelta(days=9))
     set_windows(stream_db, [window("user", "ada", midnight - timedelta(hours=1), 8.5)])
-    made = evaluator(stream_db)
+    made = rules(stream_db)
     made.round(midnight - timedelta(minutes=1))
     made.round(midnight + timedelta(minutes=1))
     assert because(stream_db) == {("actual", 80): None}
@@ -196,7 +215,7 @@ def test_alerts_are_over_with_their_budget_and_a_raised_one_begins_anew(stream_d
     add_budget(stream_db, "cap", "run", "r", 10.0)
     add_budget(stream_db, "gone", "run", "r", 10.0)
     set_run(stream_db, "r", 8.5)
-    made = evaluator(stream_db)
+    made = rules(stream_db)
     made.round(NOW)
     add_budget(stream_db, "cap", "run", "r", 16.0, created_at=NOW)
     budgets.remove(stream_db, "gone")
@@ -243,7 +262,7 @@ def test_a_budget_that_stops_asks_its_active_runs_at_100_percent_spent(
             "energy_kwh": 6.0,
         }
     )
-    made = evaluator(stream_db)
+    made = rules(stream_db)
     made.round(NOW)
     assert all(entry["channel"] != "stop" for a in stream_db.alerts.find() for entry in a["deliveries"])
     set_run(stream_db, "r", 10.0, user_id="ada", project="p", forecast=forecast)
@@ -260,13 +279,13 @@ def test_a_budget_that_stops_asks_its_active_runs_at_100_percent_spent(
 def test_a_run_that_has_ended_is_not_asked_to_stop(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0, on_break="stop")
     set_run(stream_db, "r", 11.0, "completed")
-    evaluator(stream_db).round(NOW)
+    rules(stream_db).round(NOW)
     assert [entry["channel"] for entry in only(stream_db)["deliveries"]] == ["webhook"]
 
 
 def test_what_is_not_known_raises_nothing_and_the_status_says_so(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "user", "ada", 1.0)
-    evaluator(stream_db).round(NOW)
+    rules(stream_db).round(NOW)
     assert stream_db.alerts.count_documents({}) == 0
     status = stream_db.budgets.find_one({"_id": "cap"})["status"]  # type: ignore[index]
     assert status["note"] == "no energy known yet; no forecast yet"
@@ -276,7 +295,7 @@ def test_what_is_not_known_raises_nothing_and_the_status_says_so(stream_db: Db) 
 def test_a_status_is_written_when_it_changes_and_now_and_then(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 1.0)
-    made = evaluator(stream_db)
+    made = rules(stream_db)
 
     def evaluated(second: int) -> int:
         made.round(NOW + timedelta(seconds=second))
@@ -288,17 +307,19 @@ def test_a_status_is_written_when_it_changes_and_now_and_then(stream_db: Db) -> 
     assert evaluated(36) == 36
 
 
-def test_a_status_never_lands_on_a_budget_that_was_replaced_meanwhile(stream_db: Db) -> None:
+def test_a_status_never_lands_on_a_budget_that_was_replaced_meanwhile(
+    stream_db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 1.0)
-    made = evaluator(stream_db)
-    look = made.look
+    made = rules(stream_db)
+    look = made._evaluator.look
 
     def replaced(at: datetime) -> None:
         add_budget(stream_db, "cap", "run", "r", 20.0, created_at=NOW)
         look(at)
 
-    made.look = replaced  # type: ignore[method-assign]
+    monkeypatch.setattr(made._evaluator, "look", replaced)
     made.round(NOW)
     assert "status" not in (stream_db.budgets.find_one({"_id": "cap"}) or {})
 
@@ -307,13 +328,13 @@ def test_a_budget_that_cannot_be_read_holds_no_other_up(stream_db: Db) -> None:
     stream_db.budgets.insert_one({"_id": "broken", "limit": "much"})
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 6.0)
-    assert len(evaluator(stream_db).round(NOW).raised) == 1
+    assert len(rules(stream_db).round(NOW).raised) == 1
 
 
 def test_open_alerts_are_seen_again_once_a_minute(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 6.0)
-    made = evaluator(stream_db)
+    made = rules(stream_db)
     made.round(NOW)
     made.round(NOW + timedelta(seconds=30))
     assert only(stream_db)["last_seen_at"] == NOW
@@ -324,9 +345,54 @@ def test_open_alerts_are_seen_again_once_a_minute(stream_db: Db) -> None:
 def test_only_one_of_two_resolves(stream_db: Db) -> None:
     add_budget(stream_db, "cap", "run", "r", 10.0)
     set_run(stream_db, "r", 6.0)
-    evaluator(stream_db).round(NOW)
+    rules(stream_db).round(NOW)
     identity = only(stream_db)["_id"]
     assert alerts.resolve(stream_db, identity, "first", NOW)
     assert not alerts.resolve(stream_db, identity, "second", NOW)
     assert not alerts.reopen(stream_db, identity, "another reason", NOW)
     assert only(stream_db)["resolved_because"] == "first"
+
+
+def test_a_budget_that_is_added_meanwhile_keeps_the_alerts_that_another_raised(
+    stream_db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_budget(stream_db, "old", "run", "r", 100.0)
+    set_run(stream_db, "r", 6.0)
+    read = rules_module.stored
+
+    def slow(db: Db) -> Sequence[Doc]:
+        found = read(db)
+        monkeypatch.setattr(rules_module, "stored", read)
+        add_budget(db, "new", "run", "r", 10.0)
+        assert len(rules(db).round(NOW).raised) == 1
+        return found
+
+    monkeypatch.setattr(rules_module, "stored", slow)
+    assert rules(stream_db).round(NOW).resolved == ()
+    assert only(stream_db)["state"] == "open"
+
+
+def test_a_process_that_saw_less_raises_no_lower_stage_after_a_higher_one(stream_db: Db) -> None:
+    add_budget(stream_db, "cap", "run", "r", 10.0)
+    one, other = rules(stream_db), rules(stream_db)
+    for kwh, who in ((1.0, one), (1.0, other), (9.5, one), (8.5, other)):
+        set_run(stream_db, "r", kwh)
+        who.round(NOW)
+    assert stages_of(stream_db) == {("actual", 90)}
+
+
+def test_a_round_in_which_nothing_happens_asks_little(stream_db: Db, stream_address: Address) -> None:
+    commands = Commands()
+    uri, name = stream_address.uri, stream_address.database
+    with MongoClient[Doc](uri, tz_aware=True, event_listeners=[commands]) as client:
+        for n in range(20):
+            add_budget(stream_db, f"b{n}", "run", "r", 10.0 + n)
+        set_run(stream_db, "r", 9.0, last_event_at=NOW)
+        made = rules(client[name])
+        made.round(NOW)
+        made.round(NOW + timedelta(seconds=1))
+        commands.names.clear()
+        made.round(NOW + timedelta(seconds=2))
+        asked = list(commands.names)
+    # Open alerts, budgets, recent runs, and how far both queries are: the number of budgets does not count.
+    assert asked == ["find"] * 7

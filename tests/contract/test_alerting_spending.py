@@ -315,3 +315,18 @@ def test_add_budget_is_what_the_store_gives_back(stream_db: Db) -> None:
     made = add_budget(stream_db, "b", "all", None, 5.0, period="week", channels=("mail",))
     (doc,) = stream_db.budgets.find()
     assert Budget.from_doc(doc) == made
+
+
+def test_a_day_and_the_month_that_begins_with_it_are_two_sums(stream_db: Db) -> None:
+    at = MONTH + timedelta(days=1, minutes=2)
+    set_windows(
+        stream_db, [window("user", "ada", MONTH, 4.0), window("user", "ada", MONTH + timedelta(days=1), 1.0)]
+    )
+    set_settled(stream_db, at)
+    made, early = evaluator(stream_db), MONTH - timedelta(days=3)
+    month, day = (budget("b", "user", "ada", 5.0, period=p, created_at=early) for p in ("month", "day"))
+    made.look(at)
+    assert [e.spent for e in made.evaluations(month, at)] == [5.0]
+    assert [e.spent for e in made.evaluations(day, at)] == [1.0, 4.0]
+    made.look(at)
+    assert [e.spent for e in made.evaluations(day, at)] == [1.0, 4.0]
