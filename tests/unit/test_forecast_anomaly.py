@@ -91,10 +91,10 @@ def test_a_forecast_that_saw_the_beginning_is_no_measure(node: AnomalyWatch) -> 
 
 
 def test_the_shortest_forecast_that_looks_far_enough_decides(node: AnomalyWatch) -> None:
-    wide = (0.0, 0.0, 100.0, 900.0, 990.0)
     for n in range(33):
         power = 100.0 if n < 28 else 150.0
-        joined = [(60, QUANTILES, power), (900, QUANTILES, power), (300, wide, power)]
+        right = tuple(quantile * power / 100.0 for quantile in QUANTILES)
+        joined = [(60, QUANTILES, power), (900, QUANTILES, power), (300, right, power)]
         assert node.observe(window(n, power), joined) == []
 
 
