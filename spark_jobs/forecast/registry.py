@@ -27,8 +27,10 @@ from spark_jobs.forecast.shelf import NotThereError, Shelf
 MANIFEST = "manifest.json"
 POINTER = "serving.json"
 MOST_MANIFEST_BYTES = 4 * 2**20
-MOST_POINTER_BYTES = 64 * 1024
 REMEMBERED = 50
+# A reader of S3 asks for the length first and for the bytes then: between the two the pointer may be replaced.
+# All pointers have the same length, so that it reads one or the other, never a part.
+POINTER_BYTES = 8192
 
 
 class PointerError(ModelError):
@@ -87,7 +89,7 @@ class Registry:
     def pointer(self) -> Serving:
         """The pointer with its past."""
         try:
-            data = self._shelf.read(POINTER, MOST_POINTER_BYTES)
+            data = self._shelf.read(POINTER, POINTER_BYTES)
         except NotThereError:
             return Serving()
         try:
@@ -109,7 +111,7 @@ class Registry:
         served = [name for name in (before.version, *before.earlier) if name not in (None, version)]
         earlier = list(dict.fromkeys(served))[:REMEMBERED]
         content = {"format": FORMAT, "version": version, "since": rfc3339(at), "earlier": earlier}
-        self._shelf.put(POINTER, (json.dumps(content) + "\n").encode())
+        self._shelf.put(POINTER, json.dumps(content).ljust(POINTER_BYTES - 1).encode() + b"\n")
 
     def fetch(self, version: str, to: Path) -> Path:
         """A copy of a version in `to`/`version` on this machine, every file checked against its hash.

@@ -19,8 +19,10 @@ Fit = Callable[[Floats, Mapping[int, Floats]], BatchModel]
 
 DAY_MS = 86_400_000
 MS = 1000
-# Bounds memory and time: of more windows every second, third … is learned from.
-MOST_ROWS = 30_000
+# Bounds memory and time (some 4 s of a core per horizon): of more windows every second, third … is learned from.
+MOST_ROWS = 12_000
+# Neighbours tell nearly the same of a distant time: rows of a horizon are a twelfth of it apart, or this (s).
+APART_S = 900
 # The later part of the past, by which a model is judged.
 TEST_SHARE = 0.25
 # A horizon with fewer known changes than this is left out.
@@ -184,12 +186,15 @@ def _part(
     places = np.arange(len(history) - 1, -1, -step)[::-1]
     at, last = starts[places], power[places]
     issued = at + window_ms
+    changes = {h: _power_at(starts, power, at + h * MS) - last for h in horizons_s}
+    every = {h: max(1, min(h // 12, APART_S) * MS // (window_ms * step)) for h in horizons_s}
+    number = issued // (window_ms * step)
     day_before = {h: _power_at(starts, power, at + h * MS - DAY_MS) - last for h in horizons_s}
     return Table(
         matrix(history, window_ms, issued.tolist()),
         issued.astype(np.float64),
         (target.partition("/")[0],) * len(places),
-        {h: _power_at(starts, power, at + h * MS) - last for h in horizons_s},
+        {h: np.where(number % every[h] == 0, change, np.nan) for h, change in changes.items()},
         # At horizons of more than a day the day before the target has not been seen yet.
         {h: change if h * MS <= DAY_MS else np.full(len(places), np.nan) for h, change in day_before.items()},
     )

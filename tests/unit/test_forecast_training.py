@@ -85,6 +85,17 @@ def test_rows_are_bounded_and_reach_over_the_whole_past() -> None:
     assert table.issued_ms[-1] == START + 900 * MINUTE
 
 
+def test_distant_horizons_are_learned_from_rows_that_are_apart() -> None:
+    table = table_of({"node/n": observations(saw(3000))}, MINUTE, (60, 900, 3600, 21_600))
+    known = {h: np.flatnonzero(np.isfinite(change)) for h, change in table.changes.items()}
+    assert {h: set(np.diff(rows).tolist()) for h, rows in known.items()} == {
+        60: {1},
+        900: {1},
+        3600: {5},
+        21_600: {15},
+    }
+
+
 def test_what_happens_within_a_horizon_of_the_cut_is_not_learned() -> None:
     table = flat_table(100, (60, 300))
     cut = START + 50 * MINUTE
