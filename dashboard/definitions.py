@@ -179,13 +179,13 @@ DEFINITIONS: dict[str, Definition] = {
         "Interval",
         "W",
         "Where the actual lies in 80 (or 90) of 100 cases, if the past errors of this series are a guide.",
-        "p10 to p90 (p05 to p95), kept at their coverage by adaptive conformal inference per series and horizon.",
+        "p10 to p90 (p05 to p95): each end is stretched until it holds as often as it says (adaptive conformal).",
     ),
     "forecast_energy": Definition(
         "Energy ahead",
         "kWh",
         "Energy from the newest closed window to the horizon, with its 80 % interval.",
-        "Forecast power summed over the windows of the span; emissions: × the intensity that is named.",
+        "Sum over the windows of the power between the horizons; its interval is an upper bound of the width.",
     ),
     "served_error": Definition(
         "Served error",
@@ -215,7 +215,7 @@ DEFINITIONS: dict[str, Definition] = {
         "Weights",
         "%",
         "How much each layer contributes to the forecast.",
-        "By each layer's discounted past error; a drift alarm sets them back.",
+        "A high power of the inverse of each layer's discounted absolute error; a drift alarm starts it anew.",
     ),
     "completion": Definition(
         "At completion",
@@ -226,8 +226,8 @@ DEFINITIONS: dict[str, Definition] = {
     "completion_error": Definition(
         "Error at completion",
         "%",
-        "How far the last forecast of the run's energy was off.",
-        "(Forecast − actual) ÷ actual.",
+        "How far the forecasts of the run's energy were off, on average over its epochs.",
+        "Mean of |forecast − actual| ÷ actual, over the forecasts at the end of each epoch.",
     ),
     "budget_spent": Definition(
         "Spent",

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from schemas.times import rfc3339
+from schemas.times import rfc3339, to_ms
 from schemas.units import kwh_from_j
 from tests.dashboard_documents import Documents
 
 MINUTE = timedelta(minutes=1)
 SHORT, LONG = (60, 300, 900), (3600, 21_600, 86_400)
+ALL_HORIZONS = timedelta(hours=4)
 LAYERS = ("batch", "speed", "last", "seasonal")
 VERSION = "20260131-0600"
 INTENSITY, SOURCE = 344.0, "Ember, Yearly Electricity Data"
@@ -112,10 +113,13 @@ def add_forecasts(
     documents = []
     for issued_at in sorted(watts):
         quarter = issued_at.minute % 15 == 0 or issued_at == max(watts)
-        for horizon_s in (*SHORT, *LONG) if quarter else SHORT:
+        due = (*SHORT, *LONG) if quarter else SHORT
+        # Of the more distant past one horizon is enough, and quicker to store.
+        for horizon_s in due if max(watts) - issued_at <= ALL_HORIZONS else (300,):
             documents.append(_issued(rng, target, issued_at, horizon_s, watts, fallback))
     db.energy_forecasts.insert_many(documents)
-    drift_at = max(watts) - timedelta(minutes=25) if fallback is None else None
+    at = max(watts) - timedelta(minutes=25)
+    drift = {"drift_ms": to_ms(at)} if fallback is None else {}
     db.forecast_states.insert_one(
         {
             "_id": target,
@@ -124,7 +128,7 @@ def add_forecasts(
             "key": key,
             "last_window_end": max(watts),
             "model_version": "none" if fallback else VERSION,
-            "horizons": {str(h): {"drift_at": drift_at} for h in SHORT},
+            "horizons": {str(h): {"skill": {"n": len(watts)}, **drift} for h in SHORT},
             "updated_at": max(watts),
             "schema_version": 1,
         }
@@ -200,6 +204,9 @@ def add_run_forecast(
         "method": method,
         "epoch": epochs,
         "total_epochs": total,
+        "unit": "epochs",
+        "note": "from its own epochs; with 4 similar runs (same model, dataset and node)",
+        "n_similar": 4,
         "per_epoch_kwh": per_epoch,
         "per_epoch_s": 120.0,
         "history": history,
@@ -207,6 +214,7 @@ def add_run_forecast(
     if method != "rate":
         document["energy_kwh"] = band
         document["emissions_kg"] = {name: value * INTENSITY / 1000 for name, value in band.items()}
+        document["emissions_kg"] |= {"g_per_kwh": INTENSITY, "source": SOURCE}
         left = timedelta(minutes=2 * ((total or epochs) - epochs) + 1)
         document["finishes_at"] = {"point": now + left, "p10": now + 0.9 * left, "p90": now + 1.3 * left}
     db.training_run_summary.update_one({"_id": run_id}, {"$set": {"forecast": document | more}})

@@ -49,16 +49,18 @@ def by_epoch(forecast: RunForecast) -> Chart:
         )
         figure.add_trace(trace)
     laid_out(figure, 300)
-    figure.update_xaxes(title_text="After epoch", tickformat=",d" if len(history) > FEW else None)
+    step = "epoch" if forecast.unit in (None, "epochs") else "part of 50"
+    figure.update_xaxes(title_text=f"After {step}", tickformat=",d" if len(history) > FEW else None)
     figure.update_yaxes(title_text=f"Energy at completion ({unit.unit})", rangemode="normal")
     table: dict[str, Sequence[Any]] = {
-        "After epoch": [h.epoch for h in history],
+        f"After {step}": [h.epoch for h in history],
         "At (UTC)": [display.day_and_time(h.at) for h in history],
         f"Forecast ({unit.unit})": unit.all(points),
         f"P10 ({unit.unit})": unit.all(h.energy_kwh.p10 for h in history),
         f"P90 ({unit.unit})": unit.all(h.energy_kwh.p90 for h in history),
+        "Error (%)": [h.error_pct for h in history],
     }
-    return Chart(figure, _words(history, actual), table)
+    return Chart(figure, _words(history, actual, step), table)
 
 
 def _add_band(figure: go.Figure, history: Sequence[EpochForecast], unit: Scale) -> None:
@@ -89,11 +91,11 @@ def _bars(history: Sequence[EpochForecast], unit: Scale) -> dict[str, Any]:
     }
 
 
-def _words(history: Sequence[EpochForecast], actual: float | None) -> str:
+def _words(history: Sequence[EpochForecast], actual: float | None, step: str) -> str:
     if not history:
         return "No epoch has ended yet."
     first, last = history[0], history[-1]
-    said = f"Expected {display.energy(first.energy_kwh.point)} after epoch {first.epoch:,g}"
+    said = f"Expected {display.energy(first.energy_kwh.point)} after {step} {first.epoch:,g}"
     if len(history) > 1:
-        said += f", {display.energy(last.energy_kwh.point)} after epoch {last.epoch:,g}"
+        said += f", {display.energy(last.energy_kwh.point)} after {step} {last.epoch:,g}"
     return said + (f"; it was {display.energy(actual)}." if actual is not None else ".")

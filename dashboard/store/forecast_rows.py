@@ -186,16 +186,19 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochForecast:
-    """What a run was expected to use in all (kWh), as of the end of an epoch."""
+    """What a run was expected to use in all (kWh), as of the end of an epoch (or part, where it has no epochs)."""
 
     epoch: float
     at: datetime | None = field(default=None, metadata=DATE)
     energy_kwh: Span
+    error_pct: float | None = stored(number)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunForecast:
-    """What a run will have used at its completion, and when that is."""
+    """What a run will have used at its completion, and when that is. `unit` is what `epoch` of the history counts:
+    epochs, or parts of a run without; `error_pct` is the mean size of the history's errors.
+    """
 
     issued_at: datetime | None = field(default=None, metadata=DATE)
     method: str | None = stored(text)
@@ -208,6 +211,9 @@ class RunForecast:
     per_epoch_kwh: float | None = stored(number)
     per_epoch_s: float | None = stored(number)
     n_similar: int | None = stored(whole)
+    unit: str | None = stored(text)
+    g_per_kwh: float | None = None
+    intensity_source: str | None = None
     history: tuple[EpochForecast, ...] = ()
     actual_energy_kwh: float | None = stored(number)
     error_pct: float | None = stored(number)

@@ -31,6 +31,8 @@ MAX_MODELS = 50
 BUDGET_S = 8.0
 # A range matches numbers only, and neither NaN nor what is absent: the joined forecasts.
 FINITE = {"$gt": -1e300, "$lt": 1e300}
+# The year 9999: later is no time.
+LATEST_MS = 253_370_764_800_000
 LAYERS = ("batch", "speed", "last", "seasonal")
 
 
@@ -121,10 +123,18 @@ def to_series(document: Mapping[str, Any]) -> Series:
     horizons = document.get("horizons")
     drifts = []
     for name, state in horizons.items() if isinstance(horizons, Mapping) else ():
-        at = date(state.get("drift_at")) if isinstance(state, Mapping) else None
+        at = alarm(state) if isinstance(state, Mapping) else None
         if at is not None and str(name).isdigit():
             drifts.append((int(name), at))
     return from_document(Series, document, target=str(document["_id"]), drifts=tuple(drifts))
+
+
+def alarm(state: Mapping[str, Any]) -> datetime | None:
+    """The last drift alarm of a horizon."""
+    at_ms = whole(state.get("drift_ms"))
+    if at_ms is None or not 0 <= at_ms <= LATEST_MS:
+        return date(state.get("drift_at"))
+    return datetime.fromtimestamp(at_ms / 1000, timezone.utc)
 
 
 def to_forecast(document: Mapping[str, Any]) -> Forecast | None:
@@ -191,7 +201,15 @@ def to_run_forecast(value: Any) -> RunForecast | None:
         energy = span(item.get("energy_kwh")) if epoch is not None else None
         if epoch is not None and energy is not None:
             history.append(from_document(EpochForecast, item, epoch=epoch, energy_kwh=energy))
-    return from_document(RunForecast, value, history=tuple(history))
+    emissions = value.get("emissions_kg")
+    given = emissions if isinstance(emissions, Mapping) else {}
+    return from_document(
+        RunForecast,
+        value,
+        history=tuple(history),
+        g_per_kwh=number(given.get("g_per_kwh")),
+        intensity_source=text(given.get("source")),
+    )
 
 
 def flattened(value: Any, above: str = "") -> Iterator[tuple[str, str]]:

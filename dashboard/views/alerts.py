@@ -165,5 +165,7 @@ def links(alert: Alert) -> None:
     """Where to look further."""
     if alert.dimension == "run" and alert.key:
         widgets.link("Open the run", tables.run_link(alert.key))
-    if alert.dimension in FORECAST:
-        widgets.link("Open its forecasts", forecast_link(f"{alert.dimension}/{alert.key or ''}"))
+    own = f"{alert.dimension}/{alert.key or ''}" if alert.dimension in FORECAST else None
+    target = dict(alert.evidence).get("target", own)
+    if target:
+        widgets.link("Open its forecasts", forecast_link(target))

@@ -38,7 +38,7 @@ def banners(found: Sequence[Forecast], newest: datetime) -> None:
     if naive:
         where = ", ".join(display.span(f.horizon_s) for f in naive)
         st.warning(
-            f"**The last value serves as the forecast**, ahead by: {where}. No model is in use there.",
+            f"**The last value serves as the forecast**, ahead by: {where}. There it has all the weight.",
             icon=":material/warning:",
         )
     elif reasons:

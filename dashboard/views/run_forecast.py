@@ -27,8 +27,13 @@ def block(run_id: str) -> None:
     running = run.status in ("running", "stale")
     if forecast is not None:
         st.subheader("At completion", anchor=False)
-        widgets.cards(cards(forecast, context.utc_now()))
-        widgets.note(f"{method(forecast)} {forecast.note or ''}".strip())
+        shown = cards(forecast, context.utc_now())
+        if shown:
+            widgets.cards(shown)
+        widgets.note(method(forecast))
+        if forecast.g_per_kwh is not None:
+            source = display.known(forecast.intensity_source)
+            widgets.note(f"Emissions at {display.figures(forecast.g_per_kwh)} g CO₂e/kWh, {source}.")
         if forecast.history:
             widgets.chart(charts.by_epoch(forecast), "by-epoch")
     elif running:
@@ -44,17 +49,21 @@ def block(run_id: str) -> None:
 def cards(forecast: RunForecast, now: datetime) -> list[Card]:
     """What is known of the end; of a finished run what came of it."""
     energy, mass = forecast.energy_kwh, forecast.emissions_kg
-    found = [
-        Card("Energy", display.energy(energy.point if energy else None), "completion"),
-        Card("80 % interval", ends(energy, display.ENERGY), "completion"),
-        Card("Emissions", display.co2e(mass.point if mass else None), "co2e"),
-    ]
+    found = (
+        [
+            Card("Energy", display.energy(energy.point), "completion"),
+            Card("80 % interval", ends(energy, display.ENERGY), "completion"),
+            Card("Emissions", display.co2e(mass.point if mass else None), "co2e"),
+        ]
+        if energy
+        else []
+    )
     if forecast.actual_energy_kwh is not None:
         error = forecast.error_pct
         return [
             *found,
             Card("It was", display.energy(forecast.actual_energy_kwh), "energy"),
-            Card("Error", display.NOT_KNOWN if error is None else f"{error:+.1f} %", "completion_error"),
+            Card("Mean error", display.NOT_KNOWN if error is None else f"{error:.1f} %", "completion_error"),
         ]
     per_epoch = display.energy(forecast.per_epoch_kwh)
     if energy is None and forecast.per_epoch_kwh is not None:
@@ -80,17 +89,19 @@ def times(when: When) -> str:
 def method(forecast: RunForecast) -> str:
     """How the forecast was made, in words."""
     done, total = forecast.epoch, forecast.total_epochs
-    of = f" ({done:,g} of {total:,g} epochs)" if done and total else ""
-    similar = f", and {forecast.n_similar:,} similar past runs" if forecast.n_similar else ""
+    of = f", {done:,g} of {total:,g} done" if done is not None and total else ""
+    similar = f"{display.count(forecast.n_similar)} similar past runs"
     words = {
-        "epochs": f"From this run's own epochs{of}, the first one apart, as it includes warm-up{similar}.",
-        "steps": f"From this run's own steps{of}{similar}.",
-        "seconds": f"From the time that has passed{of}{similar}.",
-        "similar_runs": f"From {display.count(forecast.n_similar)} similar past runs, as no epoch has ended yet.",
-        "rate": "The run does not say how many epochs it will do (total_epochs): only its rate per epoch is known.",
+        "epochs": (f"By epochs{of}", "from its own epochs, the first one apart"),
+        "steps": (f"By steps{of}", "from its own steps"),
+        "seconds": (f"By time{of}", "from the time that has passed"),
+        "similar_runs": ("By similar past runs", f"from {similar}, as no epoch has ended yet"),
+        "rate": ("By its rate", "total_epochs is not known: energy and time per epoch only"),
+        "none": ("No estimate yet", "no epoch has ended and no similar run is known"),
     }
-    said = words.get(forecast.method or "", "How it was made is not known.")
-    return f"{said} As of {display.moment(forecast.issued_at)}."
+    head, default = words.get(forecast.method or "", ("By a method that is not known here", "see its note"))
+    note = (forecast.note or default).rstrip(".")
+    return f"{head}: {note}. As of {display.moment(forecast.issued_at)}."
 
 
 def counts_for(budget: Budget, run: Run) -> bool:

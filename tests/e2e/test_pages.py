@@ -17,12 +17,13 @@ from joulestream.local.ports import any_free
 from joulestream.local.process import running
 from joulestream.local.services import dashboard_service
 from joulestream.local.store import find_document_server, store_service
+from tests.dashboard_expected import EXPECTED
 from tests.dashboard_seed import HOSTILE, seed_hostile, seed_normal
 from tests.e2e.browser import NARROW, WIDE, Browser, headless
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-PAGES = ("", "runs", "run", "compare", "groups", "nodes", "quality", "methodology")
+PAGES = ("", "runs", "run", "compare", "groups", "nodes", "forecast", "budgets", "quality", "methodology")
 FILLS: dict[str, Any] = {"empty": None, "normal": seed_normal, "hostile": seed_hostile}
 
 
@@ -70,40 +71,6 @@ class serving:  # noqa: N801 -- reads as a statement: `with serving(…) as url`
 
     def __exit__(self, *error: Any) -> None:
         self._running.__exit__(*error)
-
-
-EXPECTED: dict[str, dict[str, tuple[str, ...]]] = {
-    "empty": {
-        "": ("Overview", "No run has arrived yet.", "./joule up", "not started"),
-        "runs": ("Runs", "No run has arrived yet.", "./joule track"),
-        "run": ("Run", "No run has arrived yet."),
-        "compare": ("Compare", "No run has arrived yet."),
-        "groups": ("Users and models", "No energy in this range."),
-        "nodes": ("Nodes", "No node has reported yet.", "./joule node"),
-        "quality": ("Data quality", "No message has been consumed yet."),
-        "methodology": ("Methodology", "Our World in Data", "475 g CO2e/kWh", "3,600,000 J"),
-    },
-    "normal": {
-        "": ("Overview", "369 Wh", "of 9", "location-based", "Energy (Wh) per 1 min", "resnet50-imagenet"),
-        "runs": ("Runs", "9 runs", "resnet50-imagenet", "imagenet-1k", "stale", "206", "Peak power (W)"),
-        "run": ("Energy so far", "Event time (UTC)", "By device", "Link to this run", "/run?run="),
-        "compare": ("Compare", "Choose at least two runs."),
-        "groups": ("Users and models", "linus", "katherine", "69 %"),
-        "nodes": ("Nodes", "lab-node-1", "unattributed", "Mean power (W)", "vit-small"),
-        "quality": ("Data quality", "6,000", "not_finite", "to the message", "Lag now: node 0, training 0."),
-        "methodology": ("Methodology", "Peak power", "ISO/IEC 21031", "timestamp_in_future"),
-    },
-    "hostile": {
-        "": ("Overview", "of 8", "../../etc/passwd+1"),
-        "runs": ("Runs", "8 runs", HOSTILE[0], HOSTILE[2]),
-        "run": ("Energy so far", "By device"),
-        "compare": ("Compare",),
-        "groups": ("Users and models", HOSTILE[0], HOSTILE[5]),
-        "nodes": ("Nodes", HOSTILE[0]),
-        "quality": ("Data quality", HOSTILE[0], HOSTILE[1], "training.events/7/0"),
-        "methodology": ("Methodology",),
-    },
-}
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -196,6 +163,88 @@ def test_charts_have_a_text_alternative_and_their_data(site: Site, browser: Brow
     )
     assert len(labels) == 2
     assert labels[0].startswith("206 Wh used at")
+
+
+@ON_NORMAL
+def test_a_series_and_a_horizon_of_the_url_are_drawn_with_their_scores(site: Site, browser: Browser) -> None:
+    address = f"{site.url}/forecast?target=node%2Flab-node-1&horizon=15+min&range=3+h"
+    shown = browser.open(address, "Power in 15 min", "Weights last:", "The level of lab-node-1 has changed.")
+    chosen = "return [...document.querySelectorAll('input')].map(i => i.value)"
+    assert "Node · lab-node-1" in browser.driver.execute_script(chosen)
+    assert "1 gap" in shown
+    assert "of strong naive" in shown
+    assert "Drift alarm at" in shown
+    assert "Alerts on this series" in shown
+    assert "The last value serves" not in shown
+    assert shown.count("Show data") == 4
+    assert browser.driver.current_url == address
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_naive_forecasts_say_so_and_why(site: Site, browser: Browser) -> None:
+    why = "the model could not be read: hash of data.json differs"
+    shown = browser.open(
+        f"{site.url}/forecast?target=node%2Flab-node-2", f"Reason: {why}", "No batch model yet:"
+    )
+    assert "The last value serves as the forecast, ahead by: 1 min, 5 min, 15 min, 1 h, 6 h, 24 h." in shown
+    browser.open(
+        f"{site.url}/forecast?target=node%2Fgone", "There is no forecast of this series.", "node/gone"
+    )
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_a_run_shows_its_end_its_method_and_its_budgets(site: Site, browser: Browser) -> None:
+    shown = browser.open(f"{site.url}/run?run=vit-small", "At completion", "after epoch 12", "vit-small-cap")
+    assert "By epochs, 12 of 20 done" in shown
+    shown = browser.open(f"{site.url}/run?run=llm-lora-7b", "Per epoch", "By its rate")
+    shown = browser.open(f"{site.url}/run?run=digits-mlp-01", "It was", "Mean error", "2.6 %")
+    assert "it was 97.0 Wh" in shown
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_an_alert_of_the_url_is_shown_with_its_evidence(site: Site, browser: Browser) -> None:
+    found = site.documents.alerts.find_one({"rule": "power_anomaly"})
+    shown = browser.open(
+        f"{site.url}/budgets?alert={quote(found['_id'], safe='')}", "windows 1.p95_w", "243.5"
+    )
+    assert found["message"] in shown
+    shown = browser.open(f"{site.url}/budgets?state=resolved&rule=idle_gpu", "0 open, 1 resolved")
+    assert "power_anomaly · node" not in shown
+    browser.open(f"{site.url}/budgets?alert=gone", "There is no alert of this id any more.")
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_budgets_that_nobody_evaluates_say_so(site: Site, browser: Browser) -> None:
+    before = {
+        doc["_id"]: doc["status"]["evaluated_at"] for doc in site.documents.budgets.find() if "status" in doc
+    }
+    old = datetime(2020, 1, 1, tzinfo=timezone.utc)
+    now = datetime.now(timezone.utc)
+    site.documents.budgets.update_many({"status": {"$exists": True}}, {"$set": {"status.evaluated_at": now}})
+    assert "does not run" not in browser.open(f"{site.url}/budgets", "5 budgets, 2 at risk")
+    site.documents.budgets.update_many({"status": {"$exists": True}}, {"$set": {"status.evaluated_at": old}})
+    browser.wait_for("The process of alerts does not run.", "./joule alerts run")
+    for name, at in before.items():
+        site.documents.budgets.update_one({"_id": name}, {"$set": {"status.evaluated_at": at}})
+
+
+@ON_HOSTILE
+def test_hostile_names_stay_text_ahead(site: Site, browser: Browser) -> None:
+    target = quote(f"node/{HOSTILE[2]}", safe="")
+    browser.open(
+        f"{site.url}/forecast?target={target}&horizon=15+min",
+        f"Reason: {HOSTILE[2]}",
+        "Forecasts and what came",
+    )
+    browser.open(f"{site.url}/run?run=%3Dcmd%40calc", "At completion", HOSTILE[2])
+    assert browser.complaints() == []
+    count = "return document.querySelectorAll('img[onerror], img[src=x]').length"
+    assert browser.driver.execute_script(count) == 0
+    assert browser.driver.title == "Joulestream"
 
 
 def test_a_store_that_is_away_is_named_without_its_secret(browser: Browser, tmp_path: Path) -> None:

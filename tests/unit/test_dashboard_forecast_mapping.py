@@ -66,8 +66,9 @@ def test_a_bucket_is_known_by_its_end() -> None:
 
 
 def test_drift_alarms_are_read_per_horizon() -> None:
-    made = to_series({"_id": "node/a", "horizons": {"60": {"drift_at": T0}, "x": {"drift_at": T0}, "300": 1}})
-    assert made.drifts == ((60, T0),)
+    at_ms = int(T0.timestamp() * 1000)
+    states = {"60": {"drift_ms": at_ms}, "x": {"drift_ms": at_ms}, "300": 1, "900": {"drift_ms": 10**30}}
+    assert to_series({"_id": "node/a", "horizons": states}).drifts == ((60, T0),)
     assert to_series({"_id": "node/a", "horizons": "none"}).drifts == ()
 
 
@@ -157,10 +158,14 @@ def run_forecast(**given: Any) -> RunForecast:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"method": "epochs"}, "own epochs (3 of 9 epochs), the first one apart"),
-        ({"method": "epochs", "n_similar": 4}, "and 4 similar past runs"),
-        ({"method": "similar_runs", "n_similar": 7}, "From 7 similar past runs, as no epoch has ended yet."),
-        ({"method": "rate"}, "does not say how many epochs"),
+        ({"method": "epochs"}, "By epochs, 3 of 9 done: from its own epochs, the first one apart."),
+        (
+            {"method": "epochs", "note": "with 4 similar runs"},
+            "3 of 9 done: with 4 similar runs. As of 2026-01-01",
+        ),
+        ({"method": "similar_runs", "n_similar": 7}, "from 7 similar past runs, as no epoch has ended yet."),
+        ({"method": "rate"}, "total_epochs is not known"),
+        ({"method": "none"}, "No estimate yet"),
         ({"method": "<b>"}, "not known"),
     ],
 )
@@ -181,7 +186,7 @@ def test_a_run_without_total_epochs_shows_its_rate_and_a_finished_one_its_error(
         ("Time per epoch", "1 min"),
     ]
     done = cards(run_forecast(energy_kwh={"point": 1.1}, actual_energy_kwh=1.0, error_pct=10.0), T0)
-    assert {card.label: card.value for card in done}["Error"] == "+10.0 %"
+    assert {card.label: card.value for card in done}["Mean error"] == "10.0 %"
     soon = cards(run_forecast(energy_kwh={"point": 1.1}, finishes_at={"point": T0 + H}), T0)
     assert {card.label: card.value for card in soon}["Finishes in"] == "1 h"
 
