@@ -59,7 +59,11 @@ class Stream(Section):
     watermark_s: int = Field(
         600, ge=0, le=30 * 86_400, description="how late an event may be and still join its window at once"
     )
-    trigger_s: float = Field(0.0, ge=0, description="time between batches; 0 is as soon as possible")
+    trigger_s: float = Field(
+        0.0,
+        ge=0,
+        description="time between batches; 0 is as soon as possible, of node samples every 2 seconds",
+    )
     max_offsets_per_trigger: int = Field(20_000, ge=1, description="most messages in one batch")
     checkpoint_dir: str | None = Field(
         None, description="folder or URI of the checkpoints; unset: `checkpoints` in the data folder"

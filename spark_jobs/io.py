@@ -31,7 +31,7 @@ def write_batches(
     windows: DataFrame, writer: BatchWriter, source: Source, checkpoint: str, trigger_s: float
 ) -> StreamingQuery:
     """Start the query: each batch of changed windows goes to the writer."""
-    trigger = f"{trigger_s * 1000:.0f} milliseconds"
+    trigger = f"{max(trigger_s, source.least_trigger_s) * 1000:.0f} milliseconds"
     return (
         windows.writeStream.outputMode("update")
         .foreachBatch(writer)

@@ -32,8 +32,8 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.ui.enabled", "false")
             # Most of the work is the store's and Python's: compiling Spark's own code further costs more
-            # than it saves, half of all the driver's time.
-            .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
+            # than it saves, half of all the driver's time. A collector with threads of its own wants more cores.
+            .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
             # Where Spark's workers find the project on their path before they start: not with --py-files.
             .config("spark.python.daemon.module", "spark_jobs.workers")
         )
