@@ -88,21 +88,25 @@ def run(sizes: Sizes, name: str) -> dict[str, Any]:
             rates, steps = _throughput(own, folder, sizes)
             steady: dict[str, Any] = {
                 "delays": [],
+                "few": {},
                 "memory": dict.fromkeys(("peak_mib", "half_mib", "end_mib")),
             }
             if sizes.live_s > 0:
                 _empty_topic(own)
-                say(f"bench: latency at {sizes.live_rate} events/s for {sizes.live_s:.0f} s")
+                say(
+                    f"bench: latency at {sizes.live_rate} events/s, {sizes.live_runs} runs then {sizes.few_runs}"
+                )
                 steady = live.measure(own, folder, sizes)
             about["store"] = own.document_server.name
     delays, memory = steady.pop("delays"), steady.pop("memory")
+    few = {sizes.few_runs: steady["few"].pop("delays", [])}
     more = {
         "sizes": sizes.to_doc(),
         "steps": steps,
         "steady": steady,
         "took_s": round(time.monotonic() - began),
     }
-    return report.summary(rates, delays, memory, {**about, **more})
+    return report.summary(rates, delays, few, memory, {**about, **more})
 
 
 def _throughput(own: Servers, folder: Path, sizes: Sizes) -> tuple[dict[str, float | None], dict[str, Any]]:

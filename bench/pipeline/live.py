@@ -13,7 +13,7 @@ import psutil
 from pymongo.errors import PyMongoError
 
 from bench.pipeline.report import latencies, percentile, rounded
-from bench.pipeline.sender import PROBE, send_backlog, send_live
+from bench.pipeline.sender import probe_prefix, send_backlog, send_live
 from bench.pipeline.servers import Servers
 from bench.pipeline.sizes import Sizes
 from conf.settings import Settings
@@ -76,20 +76,20 @@ def _tree_bytes(root: psutil.Process) -> int:
 class Watcher(threading.Thread):
     """Looks at the probes' summaries again and again: `seen` has (time, run, n_events) where it grew."""
 
-    def __init__(self, db: Db) -> None:
+    def __init__(self, db: Db, prefix: str) -> None:
         super().__init__(name="watcher", daemon=True)
         self._summaries = db[documents.RUN_SUMMARY]
+        self._probes = {"_id": {"$gte": f"{prefix}-", "$lt": f"{prefix}."}}
         self._end = threading.Event()
         self.seen: list[tuple[float, str, int]] = []
         self.error: PyMongoError | None = None
 
     def run(self) -> None:
         """Look until `end`."""
-        probes = {"_id": {"$gte": f"{PROBE}-", "$lt": f"{PROBE}."}}
         held: dict[str, int] = {}
         try:
             while not self._end.wait(LOOK_S):
-                found = list(self._summaries.find(probes, {"n_events": 1}))
+                found = list(self._summaries.find(self._probes, {"n_events": 1}))
                 at_s = time.time()
                 grown = [
                     (at_s, d["_id"], d["n_events"]) for d in found if d["n_events"] > held.get(d["_id"], 0)
@@ -108,7 +108,10 @@ class Watcher(threading.Thread):
 
 
 def measure(servers: Servers, folder: Path, sizes: Sizes) -> dict[str, Any]:
-    """Start the job on a backlog, then send at the steady rate: latencies (s), memory (MiB), batches."""
+    """Start the job on a backlog, then send at the steady rate: latencies (s), memory (MiB), batches.
+
+    `few` is the same once more with fewer runs.
+    """
     settings = servers.settings(folder / "live", "live")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
@@ -118,7 +121,9 @@ def measure(servers: Servers, folder: Path, sizes: Sizes) -> dict[str, Any]:
             memory = Memory(process.pid)
             memory.start()
             try:
-                return {"backlog": backlog, **_steady(settings, sizes, pool, memory)}
+                steady = {"backlog": backlog, **_steady(settings, sizes, pool, memory)}
+                few = _steady(settings, sizes.of_few(), pool, memory) if sizes.few_s > 0 else {}
+                return {**steady, "few": few}
             finally:
                 memory.end()
 
@@ -126,7 +131,7 @@ def measure(servers: Servers, folder: Path, sizes: Sizes) -> dict[str, Any]:
 def _steady(settings: Settings, sizes: Sizes, pool: Any, memory: Memory) -> dict[str, Any]:
     db = connect(Address.of(settings))
     worked_off_s = _wait_for_backlog(settings, db)
-    watcher = Watcher(db)
+    watcher = Watcher(db, probe_prefix(sizes))
     watcher.start()
     began_s = time.time()
     sending = pool.apply_async(send_live, (settings.kafka.bootstrap, sizes, sizes.settle_s + sizes.live_s))

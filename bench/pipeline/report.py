@@ -128,15 +128,20 @@ def rounded(value: float | None) -> float | None:
 def summary(
     rates: Mapping[str, float | None],
     delays: Sequence[float],
+    few: Mapping[int, Sequence[float]],
     memory: Mapping[str, float | None],
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The result as JSON; None is not measured."""
+    """The result as JSON; None is not measured. `few`: latencies again, by a number of runs."""
     found: dict[str, Any] = {f"{name}_rows_per_s": rounded(rates[name]) for name in RATES}
     found["latency_p50_s"], found["latency_p95_s"], found["latency_p99_s"] = (
         rounded(percentile(delays, share)) for share in (0.50, 0.95, 0.99)
     )
     found["latency_events"] = len(delays)
+    for runs, of_few in few.items():
+        for share in (0.50, 0.95, 0.99):
+            name = f"latency_{runs}_runs_p{share * 100:.0f}_s"
+            found[name] = rounded(percentile(of_few, share))
     found["peak_rss_mib"] = rounded(memory["peak_mib"])
     found["rss_half_mib"], found["rss_end_mib"] = rounded(memory["half_mib"]), rounded(memory["end_mib"])
     found["rss_end_to_half"] = rounded(ratio(memory["end_mib"], memory["half_mib"]))
@@ -154,10 +159,11 @@ def table(found: Mapping[str, Any]) -> str:
         rate = found[f"{name}_rows_per_s"]
         cells = (_cell(rate, 0), _cell(ratio(rate, parse), 2), _cell(ratio(rate, smaller), 2))
         lines.append(f"{STEPS[name]:<40}{cells[0]:>10}{cells[1]:>10}{cells[2]:>12}")
-    delays = ", ".join(f"{p} {_cell(found[f'latency_{p}_s'], 2)} s" for p in ("p50", "p95", "p99"))
+    rate, runs, few = (found["sizes"][name] for name in ("live_rate", "live_runs", "few_runs"))
     lines += [
         "",
-        f"event to summary at {found['sizes']['live_rate']} events/s: {delays} ({found['latency_events']} events)",
+        f"event to summary at {rate} events/s of {runs} runs: {_delays(found, 'latency')}",
+        f"the same of {few} runs: {_delays(found, f'latency_{few}_runs')}",
         f"memory of the job: peak {_cell(found['peak_rss_mib'], 0)} MiB; half time "
         f"{_cell(found['rss_half_mib'], 0)}, end {_cell(found['rss_end_mib'], 0)} MiB",
         "",
@@ -168,6 +174,10 @@ def table(found: Mapping[str, Any]) -> str:
         met = {True: "yes", False: "NO", None: "not measured"}[target["met"]]
         lines.append(f"{name:<28}{_cell(target['value'], 3):>10}{bound:>10}  {met}")
     return "\n".join(lines)
+
+
+def _delays(found: Mapping[str, Any], prefix: str) -> str:
+    return ", ".join(f"{p} {_cell(found[f'{prefix}_{p}_s'], 2)} s" for p in ("p50", "p95", "p99"))
 
 
 def _cell(value: float | None, digits: int) -> str:

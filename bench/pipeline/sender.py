@@ -36,8 +36,8 @@ def send_live(bootstrap: str, sizes: Sizes, seconds: float) -> tuple[dict[str, l
     """
     producer = _producer(bootstrap, 0)
     fleets = [
-        Fleet(_mix(sizes, PROBE, sizes.probes)),
-        Fleet(_mix(sizes, "live", sizes.live_runs - sizes.probes)),
+        Fleet(_mix(sizes, probe_prefix(sizes), sizes.probes)),
+        Fleet(_mix(sizes, f"live{sizes.live_runs}", sizes.live_runs - sizes.probes)),
     ]
     sent: dict[str, list[float]] = {}
     began, count = time.time(), 0
@@ -61,6 +61,11 @@ def send_live(bootstrap: str, sizes: Sizes, seconds: float) -> tuple[dict[str, l
     producer.flush()
     producer.close()
     return sent, count / (time.time() - began)
+
+
+def probe_prefix(sizes: Sizes) -> str:
+    """What the ids of the probes begin with; another number of runs is other runs."""
+    return f"{PROBE}{sizes.live_runs}"
 
 
 def _mix(sizes: Sizes, prefix: str, runs: int) -> Mix:

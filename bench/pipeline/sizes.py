@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -27,12 +27,31 @@ class Sizes:
     probes: int = 40
     nodes: int = 4
     settle_s: float = 15.0
-    live_s: float = 45.0
+    live_s: float = 30.0
+    # The same rate by fewer runs: fewer documents for as many events.
+    few_runs: int = 50
+    few_settle_s: float = 5.0
+    few_s: float = 20.0
 
     def to_doc(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
 
+    def of_few(self) -> Sizes:
+        """The latency part with fewer runs."""
+        probes = min(self.probes, self.few_runs)
+        return replace(
+            self, live_runs=self.few_runs, probes=probes, settle_s=self.few_settle_s, live_s=self.few_s
+        )
+
 
 QUICK = Sizes()
-FULL = Sizes(rows=800_000, longest_s=180.0, insert_rows=160_000, backlog=200_000, settle_s=30.0, live_s=300.0)
+FULL = Sizes(
+    rows=800_000,
+    longest_s=180.0,
+    insert_rows=160_000,
+    backlog=200_000,
+    settle_s=30.0,
+    live_s=300.0,
+    few_s=100.0,
+)

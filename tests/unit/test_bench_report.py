@@ -25,7 +25,7 @@ RATES: dict[str, float | None] = {
     "store_insert": 10_000.0,
 }
 MEMORY: dict[str, float | None] = {"peak_mib": 900.0, "half_mib": 800.0, "end_mib": 808.0}
-MORE: dict[str, Any] = {"sizes": {"live_rate": 500}}
+MORE: dict[str, Any] = {"sizes": {"live_rate": 500, "live_runs": 500, "few_runs": 50}}
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,14 @@ def test_a_target_is_met_missed_or_not_measured(
 
 
 def test_the_summary_has_the_keys_that_readers_rely_on() -> None:
-    found = summary(RATES, [0.5, 1.0, 4.0], MEMORY, MORE)
+    found = summary(RATES, [0.5, 1.0, 4.0], {50: [0.25, 0.5]}, MEMORY, MORE)
     assert found["parse_rows_per_s"] == 40_000.0
     assert found["windows_rows_per_s"] == 30_000.0
     assert found["end_to_end_rows_per_s"] == 5_000.0
     assert found["store_insert_rows_per_s"] == 10_000.0
     assert found["read_rows_per_s"] == 100_000.0
     assert (found["latency_p50_s"], found["latency_p95_s"], found["latency_p99_s"]) == (1.0, 4.0, 4.0)
+    assert (found["latency_50_runs_p50_s"], found["latency_50_runs_p99_s"]) == (0.25, 0.5)
     assert found["peak_rss_mib"] == 900.0
     met = {name: target["met"] for name, target in found["targets"].items()}
     assert met == {
@@ -108,8 +109,9 @@ def test_the_summary_has_the_keys_that_readers_rely_on() -> None:
 
 def test_the_table_says_which_targets_are_missed_and_which_were_not_measured() -> None:
     nothing: dict[str, float | None] = dict.fromkeys(MEMORY)
-    text = table(summary({**RATES, "windows": 20_000.0}, [], nothing, MORE))
+    text = table(summary({**RATES, "windows": 20_000.0}, [], {50: []}, nothing, MORE))
     assert "everything to the store" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("windows_to_parse")] == ["NO"]
     assert "latency_p50_s" in text
+    assert "the same of 50 runs: p50  s" in text
     assert "not measured" in text
