@@ -126,11 +126,11 @@ def test_the_page_names_every_index(collection: documents.Collection) -> None:
         return
     text = section(PAGE, f"## `{collection.name}`")
     stated = re.search(
-        r"^Index(?:es)?: (.*?)(?:\.|$)", text.replace("\n", " ").replace("Index", "\nIndex"), re.M
+        r"^Index(?:es)?: (.*?)(?:\.(?= |$)|$)", text.replace("\n", " ").replace("Index", "\nIndex"), re.M
     )
     assert stated is not None
     said = [
-        [(name, -1 if descending else 1) for name, descending in re.findall(r"`(\w+)`( descending)?", one)]
+        [(name, -1 if descending else 1) for name, descending in re.findall(r"`([\w.]+)`( descending)?", one)]
         for one in stated[1].split(";")
     ]
     assert said == [list(index.keys) for index in collection.indexes]
