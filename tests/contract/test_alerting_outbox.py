@@ -10,21 +10,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conf.settings import load_settings
 from joulestream.alerting import alerts
 from joulestream.alerting.delivery import Channel
 from joulestream.alerting.delivery.webhook import KEY, SIGNATURE, TIMESTAMP, Webhook, signature
 from joulestream.alerting.lanes import PER_CHANNEL, Lanes
 from joulestream.alerting.outbox import LEASE_SPARE_S, MAX_ATTEMPTS, Outbox
-from joulestream.local.process import ROOT
+from joulestream.local.ports import any_free
+from joulestream.local.process import ROOT, running
+from joulestream.local.store import find_document_server, store_service
 from schemas.errors import PipelineError, RetryableError
-from spark_jobs.store import Address, Db, Doc, Patience, connect
+from spark_jobs.store import Address, Db, Doc, Patience, connect, ensure_collections
 from tests.alerting import NOW, add_budget, set_run
 from tests.receivers import hang, receiver
 
@@ -345,6 +348,29 @@ def test_a_store_that_is_away_is_waited_for_with_one_line(tmp_path: Path) -> Non
         assert one.wait(10) == 0
     assert log.read_text().count("document store is away") == 1
     assert not (tmp_path / "logs" / "alerts.ready").exists()
+
+
+def test_a_store_that_goes_and_comes_back_costs_no_alert(tmp_path: Path) -> None:
+    port = any_free()
+    service = store_service(tmp_path, port, find_document_server(), tmp_path / "store.log")
+    address = Address(f"mongodb://127.0.0.1:{port}", "energy_emissions", 1.0)
+    log = tmp_path / "alerts.log"
+    with receiver() as server, ExitStack() as stack:
+        with running(service):
+            db = connect(address)
+            ensure_collections(db, load_settings())
+            one = stack.enter_context(process(address, tmp_path, JOULE_ALERTS_WEBHOOK_URL=server.url))
+            wait(lambda: "the document store answers" in log.read_text())
+        wait(lambda: "document store is away" in log.read_text())
+        assert one.poll() is None
+        with running(service):
+            a_broken_budget(db)
+            server.wait(1)
+            one.send_signal(signal.SIGTERM)
+            assert one.wait(10) == 0
+            db.client.close()
+    text = log.read_text()
+    assert (text.count("document store is away"), text.count("document store is back")) == (1, 1)
 
 
 def test_a_setting_that_cannot_be_used_is_one_sentence_without_its_secret(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.alerting import (
     stages_of,
     window,
 )
+from tests.documentation import names_in, rows, section, text_of
 
 pytestmark = pytest.mark.stack
 
@@ -396,3 +397,21 @@ def test_a_round_in_which_nothing_happens_asks_little(stream_db: Db, stream_addr
         asked = list(commands.names)
     # Open alerts, budgets, recent runs, and how far both queries are: the number of budgets does not count.
     assert asked == ["find"] * 7
+
+
+def test_the_page_of_the_collections_names_what_is_written(stream_db: Db) -> None:
+    page = text_of("docs/reference/collections.md")
+    add_budget(stream_db, "cap", "run", "r", 10.0, on_break="stop")
+    set_run(stream_db, "r", 6.0, forecast=ends_at(11.0, 10.0, 12.0))
+    made = rules(stream_db)
+    made.round(NOW)
+    made.round(NOW)
+    budgets.remove(stream_db, "cap")
+    made.round(NOW)
+    add_budget(stream_db, "all", "all", None, 10.0)
+    add_budget(stream_db, "run", "run", "r", 10.0)
+    for collection in ("alerts", "budgets"):
+        said = {name for cells in rows(section(page, f"## `{collection}`")) for name in names_in(cells[0])}
+        written = {name for doc in stream_db[collection].find() for name in doc}
+        assert written - said == set()
+        assert said - written <= {"status"}
