@@ -25,7 +25,9 @@ STEP = 0.05
 EARLY = 60.0
 EARLY_FROM = 15.0
 SPREAD_MEMORY = 0.03
-FACTOR_LIMIT = 3.0
+FACTOR_LIMIT = 4.0
+# However sure the batch model is, an interval is at least this share of what recent residuals alone would say.
+NARROWEST = 0.05
 SCORE_LIMIT = 50.0
 # Quantiles at LEVELS of the Laplace distribution whose mean size is 1: the shape before residuals are known.
 SHAPE = (-2.303, -1.609, 0.0, 1.609, 2.303)
@@ -68,7 +70,12 @@ class Conformal:
     ) -> Sequence[float]:
         """Distances of the quantiles from the point (W) before they are stretched."""
         if changes is not None and all(map(math.isfinite, changes)):
-            return [bounded(float(change - changes[MIDDLE])) for change in changes]
+            own = [NARROWEST * shape * self.spread for shape in SHAPE]
+            given = [bounded(float(change - changes[MIDDLE])) for change in changes]
+            return [
+                min(a, b) if i < MIDDLE else max(a, b)
+                for i, (a, b) in enumerate(zip(given, own, strict=True))
+            ]
         if self.n < ENOUGH or len(self.scores) < ENOUGH:
             known = max(self.spread, bounded(volatility_w or 0.0))
             spread = known or FIRST_SPREAD * max(point, abs(last))

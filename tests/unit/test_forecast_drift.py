@@ -1,0 +1,144 @@
+"""Drift: found within two windows where there is one, hardly ever where there is none; the blend is soon itself."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_jobs.forecast.drift import LARGEST, WARM_UP, Drift
+from spark_jobs.forecast.drift_replay import MODELS, frozen_forecasts, replayed, scores, windows_to_recovery
+from spark_jobs.forecast.scenarios import CHANGE, KINDS, generated
+
+SHOCKS = {
+    "normal": lambda rng, n: rng.normal(0, 1, n),
+    "heavy tails": lambda rng, n: rng.standard_t(3, n),
+    "double exponential": lambda rng, n: rng.laplace(0, 1, n),
+}
+SIZES = st.floats(0, 1e12)
+
+
+def errors_of(rng, shape, persistence, n):
+    """Sizes of the errors of a model that knows the mean and the persistence, and of the last value's."""
+    shocks, y = SHOCKS[shape](rng, n), np.zeros(n)
+    for i in range(1, n):
+        y[i] = persistence * y[i - 1] + shocks[i]
+    model, last = np.abs(y[1:] - persistence * y[:-1]), np.abs(np.diff(y))
+    return model, last
+
+
+def alarms(drift, errors, references):
+    return [i for i, (e, r) in enumerate(zip(errors, references, strict=True)) if drift.update(e, r)]
+
+
+@pytest.mark.parametrize("shape", SHOCKS)
+@pytest.mark.parametrize("persistence", [0.0, 0.8, 0.98])
+def test_at_most_one_false_alarm_in_ten_thousand_windows(shape, persistence):
+    found = 0
+    for seed in range(5):
+        found += len(alarms(Drift(), *errors_of(np.random.default_rng(seed), shape, persistence, 10_001)))
+    assert found <= 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_step_of_ten_ordinary_errors_is_found_in_two_windows(seed):
+    model, last = errors_of(np.random.default_rng(seed), "normal", 0.8, 400)
+    drift = Drift()
+    assert alarms(drift, model, last) == []
+    # The window of the step is a surprise to both; in the next one only the model still errs.
+    assert not drift.update(12.0, 12.0)
+    assert drift.update(12.0, 0.5)
+
+
+def test_a_jump_that_the_last_value_misses_too_is_no_drift():
+    drift = Drift()
+    alarms(drift, *errors_of(np.random.default_rng(1), "normal", 0.5, 200))
+    assert alarms(drift, [100.0] * 50, [100.0] * 50) == []
+
+
+def test_one_odd_window_that_returns_is_no_drift():
+    rng = np.random.default_rng(2)
+    model, last = errors_of(rng, "normal", 0.5, 500)
+    model[300], last[300], last[301] = 200.0, 200.0, 200.0
+    assert alarms(Drift(), model, last) == []
+
+
+def test_no_alarm_before_an_ordinary_error_is_known():
+    drift = Drift()
+    assert alarms(drift, [1.0] * (WARM_UP - 1) + [1e9], [0.0] * WARM_UP) == []
+
+
+def test_after_an_alarm_it_starts_anew():
+    drift = Drift()
+    alarms(drift, [1.0] * 100, [1.0] * 100)
+    assert drift.update(LARGEST, 0.0)
+    assert drift.to_doc() == Drift().to_doc()
+
+
+@given(st.lists(st.tuples(SIZES, SIZES), max_size=60))
+def test_state_is_finite_and_survives_storage_exactly(pairs):
+    drift = Drift()
+    for error, reference in pairs:
+        drift.update(error, reference)
+    doc = drift.to_doc()
+    assert np.isfinite(list(doc.values())).all()
+    again = Drift.from_doc(json.loads(json.dumps(doc)))
+    assert again.to_doc() == doc
+    assert again.update(5.0, 1.0) == drift.update(5.0, 1.0)
+
+
+def table(kind, seed):
+    scenario = generated(kind, seed)
+    done = replayed(scenario, frozen_forecasts(scenario, seed))
+    return {score.model: score for score in scores(scenario, done)}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_step_is_found_and_got_over_in_two_windows(seed):
+    found = table("step", seed)
+    dynamic = found["dynamic"]
+    assert dynamic.alarm_windows is not None
+    assert dynamic.alarm_windows <= 2
+    assert dynamic.recovery_windows is not None
+    assert dynamic.recovery_windows <= 2
+    assert dynamic.false_alarms == 0
+    assert dynamic.mae_w <= 0.65 * found["batch"].mae_w
+    assert dynamic.mae_w < found["static"].mae_w
+    assert dynamic.mae_w < 1.05 * found["naive"].mae_w
+
+
+@pytest.mark.parametrize("kind", ["gradual", "recurring"])
+def test_other_drifts_leave_the_frozen_model_behind_too(kind):
+    found = table(kind, 1)
+    assert found["dynamic"].mae_w <= 0.65 * found["batch"].mae_w
+    assert found["dynamic"].alarm_windows is not None
+    assert found["dynamic"].mae_w < 1.05 * found["naive"].mae_w
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_without_a_drift_the_blend_is_within_a_hundredth_of_its_better_layer(seed):
+    found = table("none", seed)
+    better = min(found[name].mae_w for name in ("batch", "speed", "naive"))
+    assert found["dynamic"].mae_w <= 1.01 * better
+    assert found["dynamic"].false_alarms == 0
+
+
+def test_scenarios_change_where_they_say_and_are_the_same_for_a_seed():
+    calm = np.array([w.power_w for w in generated("none", 5).windows])
+    for kind in KINDS:
+        powers = np.array([w.power_w for w in generated(kind, 5).windows])
+        assert powers[:CHANGE].tolist() == calm[:CHANGE].tolist()
+        assert (kind == "none") == (powers.tolist() == calm.tolist())
+
+
+def test_recovery_counts_windows_until_the_next_ones_are_as_good_as_before():
+    errors = np.array([1.0] * 10 + [50.0, -50.0] + [1.1] * 30)
+    assert windows_to_recovery(errors, 10, 1.0) == 2
+    assert windows_to_recovery(np.full(60, 5.0), 10, 1.0) is None
+
+
+def test_every_model_is_scored():
+    assert set(table("none", 1)) == set(MODELS)
