@@ -17,7 +17,7 @@ from spark_jobs.store import Doc
 # Windows of a run that are remembered: a mark in one of them follows what late events change.
 KEPT_WINDOWS = 64
 # Entries of history that are made up at a time for a run whose epochs came many at a time.
-ENTRIES_PER_TURN = 8
+ENTRIES_PER_TURN = 4
 ENDED = ("completed", "failed", "stopped")
 # Fields of `forecast` that a later forecast may not have.
 OPTIONAL = (

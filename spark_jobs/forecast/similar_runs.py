@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from spark_jobs.forecast.run_rates import Course, Experience, Point, own_rate
 
@@ -21,6 +21,10 @@ SCORES = 400
 ASKED = 10
 # A run that did this share of its plan did it.
 WHOLE = 0.97
+# Answers of past runs that are remembered.
+REMEMBERED = 20_000
+# Rate of the rest, and that over the rate by then.
+WentOn: TypeAlias = "tuple[float | None, float | None]"
 # So many scores of a kind are enough to leave out others, and so many are looked at.
 MODEL_SCORES = 8
 NEWEST = 60
@@ -97,6 +101,7 @@ class PastRuns:
 
     _by_model: OrderedDict[str, OrderedDict[str, PastRun]] = field(default_factory=OrderedDict)
     _scores: deque[Score] = field(default_factory=lambda: deque(maxlen=SCORES))
+    _went_on: dict[tuple[str, str, float], tuple[WentOn, WentOn]] = field(default_factory=dict)
 
     def add(self, run: PastRun, scores: Iterable[Score] = ()) -> None:
         """Remember a run that ended; the same run again takes its own place."""
@@ -105,6 +110,8 @@ class PastRuns:
         self._by_model.move_to_end(model)
         if run.run_id not in runs:
             self._scores.extend(scores)
+        elif runs[run.run_id] != run:
+            self._went_on.clear()
         runs[run.run_id] = run
         while len(runs) > PER_MODEL:
             runs.popitem(last=False)
@@ -129,8 +136,9 @@ class PastRuns:
         same = [run for run in found.runs if run.course.unit == course.unit][-ASKED:]
         if not same:
             return told
-        kwh = [_went_on(run, course, "energy_kwh") for run in same]
-        seconds = [_went_on(run, course, "elapsed_s") for run in same]
+        went_on = [self._from(run, _cut(run.course, course)) for run in same]
+        kwh = [energy for energy, _ in went_on]
+        seconds = [pace for _, pace in went_on]
         return replace(
             told,
             unlike=found.unlike,
@@ -140,6 +148,17 @@ class PastRuns:
             growth_s=tuple(growth for _, growth in seconds if growth is not None),
             ends=tuple(run.end for run in same if run.course.total and run.end > course.share),
         )
+
+    def _from(self, run: PastRun, cut: float) -> tuple[WentOn, WentOn]:
+        """How a past run went on from there, in energy and in time: many runs ask at the same epochs."""
+        key = (run.run_id, run.course.unit, cut)
+        told = self._went_on.get(key)
+        if told is None:
+            if len(self._went_on) >= REMEMBERED:
+                self._went_on.clear()
+            told = _went_on(run.course, cut, "energy_kwh"), _went_on(run.course, cut, "elapsed_s")
+            self._went_on[key] = told
+        return told
 
     def _scores_at(self, model: str | None, stage: str) -> tuple[float, ...]:
         """The newest of the same model and stage; where they are few of the stage; else all."""
@@ -166,15 +185,17 @@ def whole(run: PastRun) -> Course:
     return Course("runs", (), Point(1.0, now.elapsed_s, now.energy_kwh), 1.0)
 
 
-def _went_on(run: PastRun, course: Course, quantity: str) -> tuple[float | None, float | None]:
-    """A past run's use per unit after the point where the course is, and that over its own rate by then."""
-    past = run.course
+def _cut(past: Course, course: Course) -> float:
+    """The place in a past run that answers to where a run is; of epochs, the first one is apart."""
+    if past.unit != "epochs":
+        return course.share * past.now.done
+    done = course.points[-1].done if course.points else 0.0
+    return max(done, past.points[0].done if past.points else 0.0)
+
+
+def _went_on(past: Course, cut: float, quantity: str) -> WentOn:
+    """A past run's use per unit after a place, and that over its own rate by then; None is not known."""
     end = getattr(past.now, quantity)
-    if past.unit == "epochs":
-        cut = course.points[-1].done if course.points else 0.0
-        cut = max(cut, past.points[0].done if past.points else 0.0)  # its first epoch is apart
-    else:
-        cut = course.share * past.now.done
     until = [point for point in past.points if point.done <= cut + 1e-9]
     at = _at(past, cut, quantity)
     left = past.now.done - cut
