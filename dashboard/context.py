@@ -177,7 +177,7 @@ def progress() -> dict[str, tuple[Progress, ...]]:
     return {query: store().progress(query) for query in store().queries()}
 
 
-@st.cache_data(ttl=2, max_entries=2, show_spinner=False)
+@st.cache_data(ttl=5, max_entries=2, show_spinner=False)
 def series() -> tuple[Series, ...]:
     """The series that are forecast."""
     return store().forecasts.series()
@@ -199,6 +199,12 @@ def past(target: str, horizon_s: int, start: datetime, end: datetime) -> PastSer
 def score(target: str, horizon_s: int, start: datetime, end: datetime) -> Score:
     """Errors of the forecasts of one horizon whose targets lie in (start, end]."""
     return store().forecasts.score(target, horizon_s, start, end)
+
+
+@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+def drift(target: str, horizon_s: int) -> datetime | None:
+    """The last drift alarm of a series at a horizon."""
+    return store().forecasts.drift(target, horizon_s)
 
 
 @st.cache_data(ttl=5, max_entries=2, show_spinner=False)

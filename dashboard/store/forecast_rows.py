@@ -68,7 +68,6 @@ class Series:
     dimension: str = stored(text, "")
     key: str | None = stored(text)
     last_window_end: datetime | None = field(default=None, metadata=DATE)
-    drifts: tuple[tuple[int, datetime], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,9 +45,16 @@ class ForecastReads:
 
     def series(self) -> tuple[Series, ...]:
         """The series that are forecast, those with the newest window first; at most 2,000."""
-        names = ["target", "dimension", "key", "last_window_end", "horizons"]
+        # Not the states of the horizons: they are large, and of no use here.
+        names = ["target", "dimension", "key", "last_window_end"]
         found = self.reader.find(FORECAST_STATES, {}, names, (("last_window_end", -1),), MAX_SERIES)
-        return tuple(to_series(document) for document in found)
+        return tuple(from_document(Series, doc, target=str(doc["_id"])) for doc in found)
+
+    def drift(self, target: str, horizon_s: int) -> datetime | None:
+        """The last drift alarm of a series at a horizon."""
+        place = f"horizons.{horizon_s}.drift_ms"
+        found = self.reader.find(FORECAST_STATES, {"_id": target}, [place], None, 1)
+        return alarm(found[0].get("horizons"), horizon_s) if found else None
 
     def ahead(self, target: str, newest: datetime) -> tuple[Forecast, ...]:
         """The newest forecast of each horizon whose target lies after `newest`, the nearest first."""
@@ -118,22 +125,12 @@ def _targets(target: str, horizon_s: int, since: datetime, until: datetime) -> d
     return {"target": target, "target_at": {"$gt": since, "$lte": until}, "horizon_s": horizon_s}
 
 
-def to_series(document: Mapping[str, Any]) -> Series:
-    """A series from the state of its forecaster; `drifts` are the last alarms by horizon (s)."""
-    horizons = document.get("horizons")
-    drifts = []
-    for name, state in horizons.items() if isinstance(horizons, Mapping) else ():
-        at = alarm(state) if isinstance(state, Mapping) else None
-        if at is not None and str(name).isdigit():
-            drifts.append((int(name), at))
-    return from_document(Series, document, target=str(document["_id"]), drifts=tuple(drifts))
-
-
-def alarm(state: Mapping[str, Any]) -> datetime | None:
-    """The last drift alarm of a horizon."""
-    at_ms = whole(state.get("drift_ms"))
+def alarm(horizons: Any, horizon_s: int) -> datetime | None:
+    """The last drift alarm from the states of the horizons."""
+    state = horizons.get(str(horizon_s)) if isinstance(horizons, Mapping) else None
+    at_ms = whole(state.get("drift_ms")) if isinstance(state, Mapping) else None
     if at_ms is None or not 0 <= at_ms <= LATEST_MS:
-        return date(state.get("drift_at"))
+        return None
     return datetime.fromtimestamp(at_ms / 1000, timezone.utc)
 
 

@@ -11,7 +11,7 @@ from dashboard import context, display, tables, widgets
 from dashboard.charts import forecast as charts
 from dashboard.display import POWER
 from dashboard.store.alerts import Alert
-from dashboard.store.forecast_rows import Forecast, Series, Span
+from dashboard.store.forecast_rows import Forecast, Span
 from dashboard.tables import Column
 from dashboard.views.links import alert_link
 
@@ -119,11 +119,10 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
         )
 
 
-def drifts(series: Series, horizon_s: int, alerts: Sequence[Alert], start: datetime) -> list[datetime]:
-    """Drift alarms of this series since a time."""
-    found = {at for horizon, at in series.drifts if horizon == horizon_s}
-    found |= {alert.raised_at for alert in alerts if alert.rule == "drift" and alert.raised_at}
-    return sorted(at for at in found if at >= start)
+def drifts(last: datetime | None, alerts: Sequence[Alert], start: datetime) -> list[datetime]:
+    """Drift alarms since a time: the last one of the forecaster, and those that were raised as alerts."""
+    found = {alert.raised_at for alert in alerts if alert.rule == "drift" and alert.raised_at}
+    return sorted(at for at in (found if last is None else found | {last}) if at >= start)
 
 
 def model_in_use(found: Sequence[Forecast]) -> None:

@@ -41,6 +41,8 @@ def joined_forecasts(documents: Any, horizon_s: int, hours: int) -> list[dict[st
 def test_the_newest_forecast_of_each_horizon_is_what_is_ahead(normal: Store) -> None:
     series = {one.target: one for one in normal.forecasts.series()}
     assert series.keys() == {NODE, "node/lab-node-2", "all/", "user/linus", "run/vit-small"}
+    assert normal.forecasts.drift(NODE, 300) == NOW - timedelta(minutes=25)
+    assert normal.forecasts.drift(NODE, 3600) is None
     newest = series[NODE].last_window_end
     assert newest == NOW
     ahead = normal.forecasts.ahead(NODE, newest)

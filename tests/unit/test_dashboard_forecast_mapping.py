@@ -12,14 +12,14 @@ from dashboard.display import ENERGY
 from dashboard.store import Run
 from dashboard.store.alerts import to_alert
 from dashboard.store.budgets import to_budget
-from dashboard.store.forecast_rows import RunForecast, Score, Series, Span, When
+from dashboard.store.forecast_rows import RunForecast, Score, Span, When
 from dashboard.store.forecasts import (
+    alarm,
     flattened,
     to_forecast,
     to_model,
     to_past,
     to_run_forecast,
-    to_series,
 )
 from dashboard.views.forecast import between, named
 from dashboard.views.forecast_parts import drifts, ends
@@ -65,18 +65,20 @@ def test_a_bucket_is_known_by_its_end() -> None:
     assert made.weights == (("last", 1.0),)
 
 
-def test_drift_alarms_are_read_per_horizon() -> None:
+def test_a_drift_alarm_is_read_per_horizon() -> None:
     at_ms = int(T0.timestamp() * 1000)
-    states = {"60": {"drift_ms": at_ms}, "x": {"drift_ms": at_ms}, "300": 1, "900": {"drift_ms": 10**30}}
-    assert to_series({"_id": "node/a", "horizons": states}).drifts == ((60, T0),)
-    assert to_series({"_id": "node/a", "horizons": "none"}).drifts == ()
+    states = {"60": {"drift_ms": at_ms}, "300": 1, "900": {"drift_ms": 10**30}}
+    assert alarm(states, 60) == T0
+    assert [alarm(states, horizon_s) for horizon_s in (300, 900, 3600)] == [None, None, None]
+    assert alarm("none", 60) is None
 
 
-def test_drift_alarms_of_the_horizon_and_of_alerts_are_marked_once() -> None:
-    series = Series(target="node/a", drifts=((60, T0), (300, T0 + H), (60, T0 - 9 * H)))
+def test_drift_alarms_of_the_forecaster_and_of_alerts_are_marked_once() -> None:
     alert = to_alert({"_id": "a", "rule": "drift", "raised_at": T0})
     other = to_alert({"_id": "b", "rule": "idle_gpu", "raised_at": T0 + 2 * H})
-    assert drifts(series, 60, [alert, other], T0 - H) == [T0]
+    assert drifts(T0, [alert, other], T0 - H) == [T0]
+    assert drifts(T0 + H, [alert, other], T0 - H) == [T0, T0 + H]
+    assert drifts(None, [alert], T0 + H) == []
 
 
 def test_strong_naive_is_the_better_of_the_two() -> None:
