@@ -11,9 +11,12 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from spark_jobs.forecast.backtest_nodes import WINDOW_MS, Say, node_rows
+from spark_jobs.forecast.backtest_runs import WINDOW_MS as RUN_WINDOW_MS
+from spark_jobs.forecast.backtest_runs import run_rows
+from spark_jobs.forecast.run_backtest import TASK as RUN_ENERGY
+from spark_jobs.forecast.run_backtest import rows as energy_rows
 from spark_jobs.forecast.traces import NODE, RUN, Trace, TraceError, files_of, read_traces
 
-RUN_ENERGY = "run_energy"
 TASKS = (NODE, RUN, RUN_ENERGY)
 
 
@@ -35,6 +38,13 @@ def backtest(spark: Callable[[], SparkSession], wanted: Wanted, say: Say) -> lis
     found: list[dict[str, Any]] = []
     if NODE in wanted.tasks and NODE in files:
         found += _nodes(spark(), files[NODE], wanted, say)
+    if RUN in wanted.tasks and RUN in files:
+        traces = read_traces(files[RUN], RUN, RUN_WINDOW_MS)
+        found += run_rows(spark(), traces, wanted.seed, say, wanted.offline)
+    if RUN_ENERGY in wanted.tasks:
+        for file in files.get(RUN, ()):
+            found += energy_rows(file)
+            say(f"{RUN_ENERGY}: {file.name} judged")
     if not found:
         raise TraceError(f"{wanted.data} holds no data for {', '.join(wanted.tasks)}")
     return found

@@ -77,7 +77,7 @@ def node_rows(
     found: list[dict[str, Any]] = []
     for h in HORIZONS_S:
         models = dict(_references(tables, plan, h))
-        models[BATCH] = [_read(t, b[h]) for t, b in zip(tables, batch, strict=True)]
+        models[BATCH] = [read(t, b[h]) for t, b in zip(tables, batch, strict=True)]
         models[SERVED] = [one[h] for one in ours]
         found += scored(tables, models, h, NODE, [t.issued_ms >= test_ms for t in tables])
         say(f"{NODE}: {h} s judged")
@@ -107,14 +107,12 @@ def _together(
     return together(parts)
 
 
-def _read(table: Table, changes: Floats) -> Forecast:
+def read(table: Table, changes: Floats) -> Forecast:
     quantiles = np.maximum(0.0, table.last[:, None] + changes)
     return Forecast(quantiles[:, MIDDLE], quantiles)
 
 
-def _learned(
-    tables: Sequence[Table], masks: Mapping[int, Sequence[Mask]]
-) -> tuple[Floats, dict[int, Floats]]:
+def lessons(tables: Sequence[Table], masks: Mapping[int, Sequence[Mask]]) -> tuple[Floats, dict[int, Floats]]:
     """Rows and, per horizon, the changes that may be learned, NaN elsewhere."""
     rows = np.concatenate([table.rows for table in tables])
     changes = {
@@ -130,7 +128,7 @@ def _batch(spark: SparkSession, tables: Sequence[Table], plan: Plan, say: Say) -
     found = [{h: np.full((len(t.last), len(LEVELS)), np.nan) for h in HORIZONS_S} for t in tables]
     for number, refit in enumerate((*plan.warm, *plan.test), 1):
         masks = {h: [refit.may_learn(t.issued_ms, h) for t in tables] for h in HORIZONS_S}
-        rows, changes = _learned(tables, masks)
+        rows, changes = lessons(tables, masks)
         model = Forest.fit(spark, rows, changes, growth=Growth(seed=plan.seed))
         for table, into in zip(tables, found, strict=True):
             mask = refit.serves(table.issued_ms)
@@ -149,7 +147,7 @@ def _references(tables: Sequence[Table], plan: Plan, horizon_s: int) -> Forecast
         models[name] = [table.last.copy() for table in tables]
         for refit in plan.test:
             masks = {horizon_s: [refit.may_learn(t.issued_ms, horizon_s) for t in tables]}
-            rows, changes = _learned(tables, masks)
+            rows, changes = lessons(tables, masks)
             predict = fit(rows, changes[horizon_s], plan.seed)
             for table, into in zip(tables, models[name], strict=True):
                 mask = refit.serves(table.issued_ms)
@@ -165,7 +163,7 @@ def _gauge(spark: SparkSession, tables: Sequence[Table], plan: Plan) -> list[dic
     """The batch model on a random split of all rows: how much neighbours in time would flatter it."""
     rng = np.random.default_rng(plan.seed)
     learned = [rng.random(len(t.issued_ms)) < 0.6 for t in tables]
-    rows, changes = _learned(tables, dict.fromkeys(HORIZONS_S, learned))
+    rows, changes = lessons(tables, dict.fromkeys(HORIZONS_S, learned))
     model = Forest.fit(spark, rows, changes, growth=Growth(seed=plan.seed))
     changed = [model.predict(table.rows) for table in tables]
     found = []
@@ -173,7 +171,7 @@ def _gauge(spark: SparkSession, tables: Sequence[Table], plan: Plan) -> list[dic
         models = {
             name: of for name, of in _references(tables, _bare(plan), h).items() if name in (NAIVE, SEASONAL)
         }
-        models[GAUGE] = [_read(t, c[h]) for t, c in zip(tables, changed, strict=True)]
+        models[GAUGE] = [read(t, c[h]) for t, c in zip(tables, changed, strict=True)]
         chosen = [~mask & (t.issued_ms >= plan.test_ms) for t, mask in zip(tables, learned, strict=True)]
         found += [
             r for r in scored(tables, models, h, NODE, chosen) if r["model"] == GAUGE and r["group"] == ALL

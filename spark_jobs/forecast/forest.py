@@ -47,11 +47,11 @@ Ints = NDArray[np.int64]
 class Growth:
     """How the forests grow."""
 
-    trees: int = 25
-    depth: int = 8
+    trees: int = 30
+    depth: int = 7
     leaf: int = 3
     share: float = 0.3
-    bins: int = 48
+    bins: int = 32
     seed: int = 1
 
 

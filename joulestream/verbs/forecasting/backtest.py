@@ -60,6 +60,8 @@ def command(
 
     Ratios are to strong naive (the better of last value and the value of a day before).
     """
+    # Threads that wait for one another by spinning crawl on a machine that does other work too.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from spark_jobs.forecast.backtest import TASKS, Wanted, backtest
 
     if data is None:
@@ -91,4 +93,6 @@ def _session() -> SparkSession:
     os.environ.update(
         JAVA_HOME=str(java.home), PYSPARK_PYTHON=sys.executable, SPARK_CONF_DIR=str(ROOT / "conf")
     )
-    return spark_session("backtest", settings)
+    spark = spark_session("backtest", settings)
+    spark.sparkContext.setLogLevel("ERROR")  # what MLlib says of small trainings helps nobody here
+    return spark
