@@ -21,8 +21,8 @@ LAYERS = ("last", "batch", "speed", "seasonal")
 MEMORY = 0.995
 POWER = 16.0
 # A layer starts with the losses of so many windows, at these ratios to the last value's.
-PRIOR_WINDOWS = 20.0
-PRIOR = {"last": 1.0, "batch": 0.6, "speed": 0.9, "seasonal": 1.3}
+PRIOR_WINDOWS = 10.0
+PRIOR = {"last": 1.0, "batch": 0.7, "speed": 0.9, "seasonal": 1.3}
 # The same after an alarm: hardly any, so that the first windows decide, and nobody above the last value.
 PRIOR_WINDOWS_AFTER_ALARM = 0.1
 PRIOR_AFTER_ALARM = {"last": 1.0, "batch": 2.0, "speed": 1.0, "seasonal": 2.0}
