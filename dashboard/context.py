@@ -19,6 +19,7 @@ from dashboard.store import (
     Overview,
     Progress,
     Quality,
+    ReadTooSlow,
     Run,
     RunFilter,
     RunList,
@@ -196,9 +197,15 @@ def past(target: str, horizon_s: int, start: datetime, end: datetime) -> PastSer
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner="Summing the errors…")
-def score(target: str, horizon_s: int, start: datetime, end: datetime) -> Score:
-    """Errors of the forecasts of one horizon whose targets lie in (start, end]."""
-    return store().forecasts.score(target, horizon_s, start, end)
+def score(target: str, horizon_s: int, start: datetime, end: datetime) -> Score | None:
+    """Errors of the forecasts of one horizon whose targets lie in (start, end]; None where that takes too long.
+
+    That it takes too long is kept too, so that no refresh asks for it again at once.
+    """
+    try:
+        return store().forecasts.score(target, horizon_s, start, end)
+    except ReadTooSlow:
+        return None
 
 
 @st.cache_data(ttl=5, max_entries=32, show_spinner=False)

@@ -20,7 +20,7 @@ from dashboard.store.forecast_rows import (
     Series,
     span,
 )
-from dashboard.store.reader import Reader
+from dashboard.store.reader import Document, Reader
 from dashboard.store.windows import width_for
 from schemas.documents import FORECAST_STATES, FORECASTS, MODEL_REGISTRY, RUN_SUMMARY
 
@@ -85,14 +85,15 @@ class ForecastReads:
                 "n_joined": {"$sum": {"$cond": [{"$gt": ["$joined_at", None]}, 1, 0]}},
             }
         )
-        query = _targets(target, horizon_s, since, until)
-        rows = self.reader.aggregate(FORECASTS, [{"$match": query}, {"$group": group}], BUDGET_S)
+        matches = _targets(target, since, until, {"horizon_s": horizon_s})
+        rows = self.reader.aggregate(FORECASTS, [*matches, {"$group": group}], BUDGET_S)
         points = sorted((to_past(row, width) for row in rows), key=lambda point: point.at)
         return PastSeries(points=tuple(points), width_s=width)
 
     def score(self, target: str, horizon_s: int, since: datetime, until: datetime) -> Score:
         """Errors of the joined forecasts of one horizon whose targets lie in (since, until]."""
-        query = _targets(target, horizon_s, since, until) | {"error": FINITE, "naive_error": FINITE}
+        joined = {"horizon_s": horizon_s, "error": FINITE, "naive_error": FINITE}
+        matches = _targets(target, since, until, joined)
         known = {"$isNumber": "$seasonal_error"}
         seasonal = {"$cond": [known, "$seasonal_error", "$naive_error"]}
         group = {
@@ -106,7 +107,7 @@ class ForecastReads:
             "last_sum": {"$sum": {"$abs": "$naive_error"}},
             "seasonal_sum": {"$sum": {"$abs": seasonal}},
         }
-        rows = self.reader.aggregate(FORECASTS, [{"$match": query}, {"$group": group}], BUDGET_S)
+        rows = self.reader.aggregate(FORECASTS, [*matches, {"$group": group}], BUDGET_S)
         return Score(**{name: row for name, row in rows[0].items() if name != "_id"}) if rows else Score()
 
     def models(self) -> tuple[Model, ...]:
@@ -121,8 +122,13 @@ class ForecastReads:
         return to_run_forecast(found[0].get("forecast")) if found else None
 
 
-def _targets(target: str, horizon_s: int, since: datetime, until: datetime) -> dict[str, Any]:
-    return {"target": target, "target_at": {"$gt": since, "$lte": until}, "horizon_s": horizon_s}
+def _targets(target: str, since: datetime, until: datetime, more: Document) -> list[Document]:
+    """Stages that keep a series' forecasts whose targets lie in (since, until].
+
+    Two, as the embedded document server uses an index only where it has every field of the first stage.
+    """
+    span = {"target": target, "target_at": {"$gt": since, "$lte": until}}
+    return [{"$match": span}, {"$match": more}]
 
 
 def alarm(horizons: Any, horizon_s: int) -> datetime | None:

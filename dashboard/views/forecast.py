@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import context, display, widgets
 from dashboard.charts import forecast as charts
 from dashboard.charts.forecast import Point
-from dashboard.store.forecast_rows import Forecast, Series
+from dashboard.store.forecast_rows import Forecast, Score, Series
 from dashboard.text import shortened
 from dashboard.views import forecast_parts as parts
 from dashboard.widgets import Card
@@ -108,7 +108,7 @@ def upcoming(target: str, horizon_s: int) -> None:
     newest = series.last_window_end
     found = context.ahead(target, newest)
     parts.banners(found, newest)
-    day = context.score(target, horizon_s, newest - timedelta(days=1), newest)
+    day = context.score(target, horizon_s, newest - timedelta(days=1), newest) or Score()
     own = next((f for f in found if f.horizon_s == horizon_s), None)
     hour = next((f for f in found if f.horizon_s == 3600), None)
     widgets.cards(

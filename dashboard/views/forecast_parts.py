@@ -11,7 +11,7 @@ from dashboard import context, display, tables, widgets
 from dashboard.charts import forecast as charts
 from dashboard.display import POWER
 from dashboard.store.alerts import Alert
-from dashboard.store.forecast_rows import Forecast, Span
+from dashboard.store.forecast_rows import Forecast, Score, Span
 from dashboard.tables import Column
 from dashboard.views.links import alert_link
 
@@ -94,7 +94,9 @@ def ends(span: Span | None, ladder: Sequence[display.Scale]) -> str:
 
 def scores(target: str, horizon_s: int, newest: datetime) -> None:
     """Errors beside strong naive and coverage, from the stored forecasts that have their actual."""
-    found = {name: context.score(target, horizon_s, newest - span, newest) for name, span in SPANS.items()}
+    read = {name: context.score(target, horizon_s, newest - span, newest) for name, span in SPANS.items()}
+    slow = [name for name, score in read.items() if score is None]
+    found = {name: score or Score() for name, score in read.items()}
     rows = list(found.values())
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -104,7 +106,7 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
         st.subheader("Scores", anchor=False)
         columns = [
             tables.text("Last", list(found)),
-            tables.counts("Forecasts", [row.n for row in rows]),
+            tables.counts("Forecasts", [score.n if score else None for score in read.values()]),
             tables.scaled("Served", POWER, [row.served_mae for row in rows], "served_error"),
             tables.scaled("Naive", POWER, [row.naive_mae for row in rows], "strong_naive"),
             tables.text("Better naive", [row.naive_name if row.n else None for row in rows]),
@@ -117,6 +119,10 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
             "From the stored forecasts only, each issued before its actual was known. Of 100 actuals 80 should lie in "
             "the 80 % interval, 90 in the 90 % interval; spans end with the newest window of the series."
         )
+        if slow:
+            widgets.note(
+                f"The sum over the last {' and '.join(slow)} takes too long here; it is tried again."
+            )
 
 
 def drifts(last: datetime | None, alerts: Sequence[Alert], start: datetime) -> list[datetime]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from dashboard.store import Store, connect
+from dashboard.store.forecasts import _targets
+from schemas.documents import COLLECTIONS, FORECASTS
 from tests.dashboard_seed import HOSTILE, filled, seed_hostile, seed_normal
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -79,6 +81,12 @@ def test_past_forecasts_are_joined_in_the_server_and_gaps_stay_away(normal: Stor
     assert len(coarse.points) <= 40
     assert sum(point.n_joined for point in coarse.points) == len(rows)
     assert all(sum(dict(point.weights).values()) == pytest.approx(1.0) for point in coarse.points)
+
+
+def test_reads_of_past_forecasts_begin_with_exactly_the_fields_of_their_index() -> None:
+    first = _targets(NODE, NOW - HOUR, NOW, {"horizon_s": 60})[0]["$match"]
+    index = next(collection.indexes[0] for collection in COLLECTIONS if collection.name == FORECASTS)
+    assert set(first) == {name for name, _ in index.keys}
 
 
 def test_numbers_that_are_none_count_in_no_score(hostile: Store) -> None:
