@@ -33,14 +33,14 @@ def test_columns_and_not_names_say_what_a_file_is(tmp_path: Path) -> None:
 
 
 def test_a_minute_is_the_mean_of_its_readings_and_a_gap_is_none(tmp_path: Path) -> None:
-    seconds = [0, 1, 59, 180, 181]
+    seconds = [0, 1, 2, 59, 180, 181]
     file = tmp_path / "x.parquet"
-    frame(seconds, [10.0, 20.0, 30.0, 50.0, float("nan")], node_id="n").to_parquet(file)
+    frame(seconds, [10.0, 20.0, 30.0, 20.0, 50.0, float("nan")], node_id="n").to_parquet(file)
     (trace,) = read_traces([file], NODE, 60_000)
     first, last = trace.observations
     assert (first.power_w, last.power_w) == (20.0, 50.0)
     assert last.start_ms - first.start_ms == 180_000
-    assert first.energy_kwh == pytest.approx(20.0 * 3 / 3.6e6)
+    assert first.energy_kwh == pytest.approx(20.0 * 4 / 3.6e6)
     assert trace.groups == ("net", "net")
 
 
