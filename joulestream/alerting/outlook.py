@@ -10,9 +10,11 @@ The known part is, in this order:
 2. `power`: the forecast power of the subject (`energy_forecasts` of a user, a node, all), of the longest horizon
    that ends within the period and was issued in the last `FRESH_S`; where even the shortest is too long, its share.
 
-Of period `total` there is no rest, so no mean power. The mean power counts all time since the period's first
-window, idle time too; before `ENOUGH_S` of it, the mean of the known part stands in. Its spread is that of the
-known part in proportion. CO2e: a document's own figure where it has one, else energy × mean intensity so far.
+Of period `total` there is no rest, so no mean power. The mean power counts all time since the subject's first
+window in the period, idle time too, and at least 1 / `LEAST_SHARE` of the period: so a first job of some minutes is
+not taken for a habit. After `power` the rest is spread as the known part in proportion; after `runs`, where it is
+of runs that nobody has started, p10 is nothing and p90 twice the mean. CO2e: a document's own figure where it has
+one, else energy × mean intensity so far.
 
 Limits: who stops working, or starts more runs than so far, is not foreseen; spreads are added as `spread` says.
 Where neither is known there is no forecast, and the note says so.
@@ -34,7 +36,7 @@ from schemas import documents
 from spark_jobs.store import Db, Doc
 
 FRESH_S = 3600.0
-ENOUGH_S = 3600.0
+LEAST_SHARE = 24
 TARGETS = ("node", "user", "all")
 NO_FORECAST = "no forecast yet"
 RUN_ENDED = "the run has ended"
@@ -181,17 +183,12 @@ def _factor(run: Mapping[str, Any], spent: Spent) -> float | None:
 
 def _rest(known: _Known, period: Period, first_at: datetime | None, so_far: float, at: datetime) -> Spread:
     """What is used between the known part and the end of the period."""
-    if period.end is None:
+    if period.start is None or period.end is None:
         return exactly(0.0)
-    until = max(at, known.until or at)
-    rest_s = max(0.0, (period.end - until).total_seconds())
-    known_s = (until - at).total_seconds()
+    rest_s = max(0.0, (period.end - max(at, known.until or at)).total_seconds())
     elapsed_s = 0.0 if first_at is None else (at - first_at).total_seconds()
-    if elapsed_s >= ENOUGH_S or known_s <= 0:
-        rate = so_far / elapsed_s if elapsed_s > 0 else 0.0
-    else:
-        rate = known.amount.point / known_s
-    rest = exactly(rate * rest_s)
-    if known.amount.point <= 0:
-        return rest
-    return known.amount * (rest.point / known.amount.point)
+    least_s = (period.end - period.start).total_seconds() / LEAST_SHARE
+    rest = so_far / max(elapsed_s, least_s) * rest_s
+    if known.method == "runs":
+        return Spread(rest, 0.0, 2 * rest)
+    return exactly(rest) if known.amount.point <= 0 else known.amount * (rest / known.amount.point)

@@ -103,7 +103,7 @@ class Spending:
             spent = _of_sums(self._windows(budget.scope, key, period))
         if budget.unit != KG:
             spent = replace(spent, notes=tuple(note for note in spent.notes if not note.startswith(CO2E)))
-        if period.start is not None and not aligned(period.kind, self._window_s):
+        if not aligned(period.kind, self._window_s):
             note = f"windows of {self._window_s} s cross midnight; each counts where it begins"
             spent = replace(spent, notes=(*spent.notes, note))
         return spent

@@ -212,7 +212,7 @@ def test_a_users_total_is_spent_and_what_the_active_runs_still_need(stream_db: D
     set_run(stream_db, "a", 4.0, user_id="ada", forecast=ends_at(5.0, 4.5, 6.0, NOW + timedelta(hours=1)))
     set_run(stream_db, "b", 1.0, user_id="ada", forecast=ends_at(3.0, 2.0, 5.0, NOW + timedelta(hours=2)))
     set_run(stream_db, "c", 1.0, user_id="bob", forecast=ends_at(90.0, 90.0, 90.0))
-    stale = NOW - timedelta(hours=1)
+    stale = NOW - timedelta(minutes=5)
     set_run(stream_db, "d", 1.0, user_id="ada", forecast=ends_at(90.0, 90.0, 90.0), last_event_at=stale)
     end = look(stream_db, budget("b", "user", "ada", 50.0)).outlook.end
     assert end is not None
@@ -242,9 +242,20 @@ def test_after_the_last_run_the_mean_power_of_the_period_goes_on(stream_db: Db) 
     set_run(stream_db, "a", 1.0, user_id="ada", forecast=forecast, last_event_at=at - timedelta(seconds=5))
     end = look(stream_db, budget("b", "user", "ada", 50.0, period="day"), at).outlook.end
     assert end is not None
-    # 2 kWh until 14:00, then 1 kWh per hour until midnight, each with the same spread in proportion.
+    # 2 kWh until 14:00, then 1 kWh per hour until midnight, which nobody has begun to use.
     assert end.point == pytest.approx(6 + 2 + 10)
-    assert (end.p10, end.p90) == pytest.approx((6 + 12 * 0.5, 6 + 12 * 2.0))
+    assert (end.p10, end.p90) == pytest.approx((6 + 1 + 0, 6 + 4 + 20))
+
+
+def test_a_first_job_of_some_minutes_is_not_taken_for_a_habit(stream_db: Db) -> None:
+    at = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
+    set_windows(stream_db, [window("user", "ada", at - 5 * MINUTE, 1.0)])
+    forecast = ends_at(3.0, 3.0, 3.0, at + timedelta(hours=1))
+    set_run(stream_db, "a", 1.0, user_id="ada", forecast=forecast, last_event_at=at - timedelta(seconds=5))
+    for period, rest_h, least_h in (("day", 11, 1.0), ("month", 21.5 * 24 - 1, 31.0)):
+        end = look(stream_db, budget("b", "user", "ada", 50.0, period=period), at).outlook.end
+        assert end is not None
+        assert end.point == pytest.approx(1 + 2 + 1.0 / least_h * rest_h)
 
 
 @pytest.mark.parametrize(
