@@ -15,7 +15,7 @@ from pymongo import UpdateOne
 from pymongo.write_concern import WriteConcern
 
 from schemas import documents
-from schemas.times import to_ms
+from schemas.times import from_ms, to_ms
 from schemas.units import MS_PER_S
 from spark_jobs.forecast import run_documents as made
 from spark_jobs.forecast.run_state import (
@@ -32,12 +32,12 @@ from spark_jobs.forecast.similar_runs import PastRuns
 from spark_jobs.store import Db, Doc, find_by_ids
 
 EVERY_S = 30.0
-BUDGET_S = 0.2
+BUDGET_S = 0.25
+WRITE_WEIGHT = 0.3
 MAX_RUNS = 1000
 RUNS_PER_FLUSH = 200
-# Runs whose windows are read from the store at a time, after a restart, and how many windows of each.
-READS_PER_FLUSH = 25
-READ_WINDOWS = 2000
+# Runs whose stored forecasts are read at a time, after a restart.
+LOADS_PER_FLUSH = 100
 PAST_RUNS = 400
 
 
@@ -66,6 +66,7 @@ class RunForecaster:
         self._states: OrderedDict[str, RunState] = OrderedDict()
         self._dirty: OrderedDict[str, None] = OrderedDict()
         self._past: PastRuns | None = None
+        self._write_s = 0.0  # what a document's write has cost lately
 
     def written(self, collection: str, docs: Mapping[str, Doc]) -> None:
         """Take in the documents that the books wrote: `{_id: document}`. No I/O."""
@@ -88,14 +89,17 @@ class RunForecaster:
             return 0
         past = self._past_runs()
         drafts: list[tuple[str, Draft]] = []
-        for run in self._loaded(due):
+        for run in self._loaded(due, until_s):
             drafts.append((run, draft_of(run, self._states[run], self._window_ms, past)))
-            if self._clock() > until_s:
+            if self._clock() + len(drafts) * self._write_s > until_s:
                 break
         writes = [self._write(run, draft) for run, draft in drafts if draft.fields]
         if writes:
+            began_s = self._clock()
             target = self._db.get_collection(documents.RUN_SUMMARY, write_concern=WriteConcern(w="majority"))
             target.bulk_write(writes, ordered=False)
+            each_s = (self._clock() - began_s) / len(writes)
+            self._write_s += WRITE_WEIGHT * (each_s - self._write_s)
         for run, draft in drafts:
             self._settle(run, draft, past)
         return len(writes)
@@ -120,10 +124,9 @@ class RunForecaster:
         return state
 
     def _is_due(self, state: RunState) -> bool:
-        last = state.doc.get("last_event_at")
         if state.issued is None or state.more or state.issued != state.key():
             return True
-        return last is not None and not state.ended and to_ms(last) - state.issued_ms >= self._every_ms
+        return not state.ended and state.last_ms - state.issued_ms >= self._every_ms
 
     def _past_runs(self) -> PastRuns:
         """The runs that ended before this process began, newest last; read once."""
@@ -139,32 +142,35 @@ class RunForecaster:
             self._past = past
         return self._past
 
-    def _loaded(self, runs: Sequence[str]) -> list[str]:
+    def _loaded(self, runs: Sequence[str], until_s: float) -> list[str]:
         """Those of the runs of which all is known that is needed: a few more with each call."""
-        unknown = [run for run in runs if self._states[run].since_ms is None]
-        if unknown:
-            stored = {
-                doc["_id"]: doc.get("forecast") or {}
-                for doc in find_by_ids(self._db[documents.RUN_SUMMARY], unknown, {"forecast": 1})
-            }
-            reads = 0
-            for run in unknown:
-                state = self._states[run]
-                if not state.is_whole():
-                    if reads == READS_PER_FLUSH:
-                        continue
-                    reads += 1
-                    self._read_windows(run, state)
-                restore(state, stored.get(run, {}))
-                state.since_ms = min(state.windows, default=0)
+        unknown = [run for run in runs if self._states[run].since_ms is None][:LOADS_PER_FLUSH]
+        stored = {
+            doc["_id"]: doc.get("forecast") or {}
+            for doc in find_by_ids(self._db[documents.RUN_SUMMARY], unknown, {"forecast": 1})
+        }
+        for run in unknown:
+            state = self._states[run]
+            restore(state, stored.get(run, {}))
+            if state.is_whole():
+                state.begin(0)
+            else:
+                # Between the windows that came by may be some that only the store knows.
+                newest_ms = max(state.windows, default=state.last_ms)
+                needed_ms = state.first_needed(self._window_ms)
+                if needed_ms is not None and needed_ms < newest_ms:
+                    self._read_windows(run, state, needed_ms)
+                    newest_ms = needed_ms
+                state.begin(newest_ms)
+            if self._clock() > until_s:
+                break
         return [run for run in runs if self._states[run].since_ms is not None]
 
-    def _read_windows(self, run: str, state: RunState) -> None:
-        """The windows that other processes wrote, or that were forgotten: the newest ones."""
-        query = {"dimension": "run", "key": run}
+    def _read_windows(self, run: str, state: RunState, since_ms: int) -> None:
+        """The windows since then that other processes wrote, or that were forgotten."""
+        query = {"dimension": "run", "key": run, "window_start": {"$gte": from_ms(since_ms)}}
         fields = {"window_start": 1, "energy_kwh": 1, "n_events": 1, "covered_s": 1}
-        found = self._db[documents.WINDOWS].find(query, fields).sort("window_start", -1).limit(READ_WINDOWS)
-        for doc in found:
+        for doc in self._db[documents.WINDOWS].find(query, fields):
             state.windows.setdefault(to_ms(doc["window_start"]), used_of(doc))
 
     def _settle(self, run: str, draft: Draft, past: PastRuns) -> None:

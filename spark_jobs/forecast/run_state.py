@@ -55,6 +55,12 @@ class RunState:
         """Whether the run has ended."""
         return self.doc.get("status") in ENDED
 
+    @property
+    def last_ms(self) -> int:
+        """Time of the run's last event (ms); 0 where it is not known."""
+        last = self.doc.get("last_event_at")
+        return 0 if last is None else to_ms(last)
+
     def take_window(self, start_ms: int, used: Used) -> None:
         """A window as it is now; one from before those that are known would leave a gap."""
         if self.since_ms is None or start_ms >= self.since_ms:
@@ -64,6 +70,21 @@ class RunState:
         """Whether all of the run's windows are remembered, by their events."""
         events: int = self.doc.get("n_events", 0)
         return sum(used.n_events for used in self.windows.values()) >= events
+
+    def first_needed(self, window_ms: int) -> int | None:
+        """Start of the first window that a mark needs whose energy is not stored (ms); None where none lacks."""
+        lacking: list[int] = [
+            at_ms
+            for seen, known in (("seen", self.epochs), ("seen_steps", self.steps))
+            for number, at_ms in (self.doc.get(seen) or {}).items()
+            if number not in {mark.number for mark in known}
+        ]
+        return min(lacking) - min(lacking) % window_ms if lacking else None
+
+    def begin(self, from_ms: int) -> None:
+        """All windows from then on are remembered from now on; those from before are not all known."""
+        self.windows = {start: used for start, used in self.windows.items() if start >= from_ms}
+        self.since_ms = min(self.windows, default=from_ms)
 
     def trim(self) -> None:
         """Forget the windows that no mark is likely to need again."""
@@ -94,9 +115,7 @@ def draft_of(run_id: str, state: RunState, window_ms: int, past: PastRuns) -> Dr
     """What to write of a run now."""
     report = made.report_of(state.doc)
     if report is None:
-        last = state.doc.get("last_event_at")
-        issued_ms = state.issued_ms if last is None else to_ms(last)
-        return Draft({}, state.epochs, state.steps, state.history, False, issued_ms)
+        return Draft({}, state.epochs, state.steps, state.history, False, state.last_ms)
     epochs = marks_of(state.doc["seen"], state.windows, window_ms, report, state.epochs)
     steps = marks_of(state.doc["seen_steps"], state.windows, window_ms, report, state.steps)
     course = course_of(report, epochs, steps)

@@ -56,6 +56,12 @@ def test_ten_thousand_epochs_are_as_few_marks_as_fifty_however_they_come() -> No
     assert all(at_ms == 1000 * number for number, at_ms in kept.items())
 
 
+def test_an_epoch_is_marked_when_it_was_first_seen() -> None:
+    assert marks.note({}, 1.5, 9) == {1: 9}
+    assert marks.note({1: 5}, 1.0, 9) == {1: 5}
+    assert marks.note({1: 9}, 1.0, 5) == {1: 5}
+
+
 @pytest.mark.parametrize("value", [-1.0, 1e300], ids=["negative", "absurd"])
 def test_what_is_no_progress_is_no_mark(value: float) -> None:
     assert marks.note({}, value, 5) == {}
