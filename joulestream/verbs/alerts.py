@@ -64,7 +64,9 @@ def show(
 
 
 @app.command("retry")
-def retry(identity: Identity, data_dir: DataDir = None, mongodb_uri: MongoUri = None) -> None:
+def retry(
+    identity: Identity, data_dir: DataDir = None, mongodb_uri: MongoUri = None, as_json: AsJson = False
+) -> None:
     """Try the failed deliveries of an alert again, with the same key. Exit code 1 if none has failed."""
     from joulestream.alerting.outbox import Outbox
     from joulestream.alerting.service import utc_now
@@ -74,6 +76,9 @@ def retry(identity: Identity, data_dir: DataDir = None, mongodb_uri: MongoUri = 
         n_again = Outbox(db, ctx.settings.alerts.timeout_s).retry(identity, utc_now())
     if not n_again:
         raise PipelineError(f"no delivery of {cell(identity)} has failed; look at: joule alerts ls")
+    if as_json:
+        print_json({"id": identity, "deliveries": n_again})
+        return
     say(f"{n_again} delivery(ies) will be tried again by the alerts process")
 
 

@@ -96,10 +96,13 @@ def ls(data_dir: DataDir = None, mongodb_uri: MongoUri = None, as_json: AsJson =
 
 
 @app.command("rm")
-def rm(name: Name, data_dir: DataDir = None, mongodb_uri: MongoUri = None) -> None:
+def rm(name: Name, data_dir: DataDir = None, mongodb_uri: MongoUri = None, as_json: AsJson = False) -> None:
     """Remove a budget; its open alerts are resolved. Exit code 1 if there is none of this name."""
     with open_db(context(data_dir, {"mongodb.uri": mongodb_uri})) as db:
         budgets.remove(db, name)
+    if as_json:
+        print_json({"removed": name})
+        return
     say(f"budget {cell(name)} is removed")
 
 

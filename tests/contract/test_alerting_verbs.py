@@ -61,7 +61,7 @@ def test_a_budget_is_added_listed_and_removed(db: Db) -> None:
         joule("budget", "add", "team", "--limit", "6kWh", "--user", "ada")
     joule("budget", "add", "team", "--limit", "6kWh", "--user", "ada", "--replace")
     assert db.budgets.find_one({"_id": "team"})["limit"] == 6.0  # type: ignore[index]
-    joule("budget", "rm", "team")
+    assert told("budget", "rm", "team") == {"removed": "team"}
     with pytest.raises(PipelineError, match="joule budget ls"):
         joule("budget", "rm", "team")
     assert db.budgets.count_documents({}) == 1
@@ -140,7 +140,7 @@ def test_alerts_are_listed_shown_and_tried_again(db: Db) -> None:
     assert "webhook failed (try 20: the webhook answers 500)" in joule("alerts", "ls").stdout
     assert "limit 5; forecast p10 1.5" in joule("alerts", "show", "a|1").stdout
     assert told("alerts", "show", "a|1")["evidence"]["limit"] == 5.0
-    joule("alerts", "retry", "a|1")
+    assert told("alerts", "retry", "a|1") == {"id": "a|1", "deliveries": 1}
     assert db.alerts.find_one({"_id": "a|1"})["deliveries"][0]["state"] == "pending"  # type: ignore[index]
     for verb in ("show", "retry"):
         with pytest.raises(PipelineError, match="joule alerts ls"):
