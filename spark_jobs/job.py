@@ -10,6 +10,7 @@ from threading import Event
 
 from conf.settings import Settings
 from schemas.errors import PipelineError
+from spark_jobs.forecast.wiring import models_of
 from spark_jobs.lease import Lease, LeaseLostError, acquire
 from spark_jobs.runner import Runner
 from spark_jobs.session import spark_session
@@ -56,8 +57,10 @@ def run_job(settings: Settings, stop: Event) -> None:
     runners: list[Runner] = []
     try:
         spark = spark_session("joulestream", settings)
+        models = models_of(spark, settings, stop)
+        models.start()
         for query, source in SOURCES.items():
-            runners.append(Runner(spark, settings, source, db, leases[query], stop, patience))
+            runners.append(Runner(spark, settings, source, db, leases[query], stop, patience, models=models))
             runners[-1].start()
             patience(partial(leases[query].renew, "running"))
         log.info("streaming: %s", ", ".join(SOURCES))

@@ -91,7 +91,8 @@ class Runner:
         if self.models is None:
             return
         window_ms = books.window_ms
-        self.followers = followers_of(self.source.query, self.db, self.settings, self.models, window_ms)
+        query, epoch = self.source.query, self.lease.epoch
+        self.followers = followers_of(query, self.db, self.settings, self.models, window_ms, epoch)
 
         def written(collection: str, docs: Mapping[str, Doc]) -> None:
             for follower in self.followers:

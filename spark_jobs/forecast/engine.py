@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from schemas.units import kwh_from_j
+from spark_jobs.forecast.anomaly import AnomalyWatch, Signal
 from spark_jobs.forecast.conformal import Conformal
 from spark_jobs.forecast.hybrid import Blend, Layers
 from spark_jobs.forecast.series import Floats, Observation
@@ -128,12 +129,19 @@ class Cell:
 
 
 class Series:
-    """The state of one series: its last windows, its cells, its forecasts on their way."""
+    """The state of one series: its last windows, its cells, its forecasts on their way.
 
-    def __init__(self, target: str, horizons: Horizons, history: int) -> None:
+    With a `watch`, what it says of the windows gathers in `signals`, for the caller to take.
+    """
+
+    def __init__(
+        self, target: str, horizons: Horizons, history: int, watch: AnomalyWatch | None = None
+    ) -> None:
         self.target = target
         self.horizons = horizons
         self.history: deque[Observation] = deque(maxlen=history)
+        self.watch = watch
+        self.signals: list[Signal] = []
         self.cells: dict[int, Cell] = {}
         self.pending: dict[int, list[Pending]] = {}
         self.known: set[tuple[int, int]] = set()
@@ -177,6 +185,9 @@ class Series:
                     pending.energy_kwh += window.energy_kwh
                     pending.windows += 1
         joined = [self._join(pending, window.power_w, end) for pending in self.pending.get(end, ())]
+        if self.watch is not None:
+            judged = [(one.issued.horizon_s, one.issued.quantiles, one.actual) for one in joined]
+            self.signals += self.watch.observe(window, judged)
         self._drop(end - KEPT_WINDOWS * self.horizons.window_ms)
         return joined
 

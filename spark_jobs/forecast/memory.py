@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas import documents
 from schemas.times import from_ms, to_ms
+from spark_jobs.forecast.anomaly import AnomalyWatch
 from spark_jobs.forecast.engine import Horizons, Pending, Series
 from spark_jobs.forecast.history import observation_of_node_window, observation_of_window
 from spark_jobs.forecast.records import cells_from_doc, issued_from_doc
@@ -33,10 +34,19 @@ def recall(db: Db, targets: Mapping[str, int], horizons: Horizons, history: int)
         windows = _windows(db, chunk, targets, horizons.window_ms, history)
         waiting = _waiting(db, chunk, states, targets)
         for name in chunk:
-            series = Series(name, horizons, history)
+            series = Series(name, horizons, history, _watch(name, states.get(name), horizons.window_ms))
             found[name] = series
             _restore(series, states.get(name), windows.get(name, []), waiting.get(name, []))
     return found
+
+
+def _watch(target: str, state: Doc | None, window_ms: int) -> AnomalyWatch | None:
+    """Nodes and runs are watched for anomalies; the sums of users and the fleet move with who is at work."""
+    if target.partition("/")[0] not in ("node", "run"):
+        return None
+    if state is None or "anomalies" not in state:
+        return AnomalyWatch(target, window_ms)
+    return AnomalyWatch.from_doc(target, window_ms, state["anomalies"])
 
 
 def _restore(

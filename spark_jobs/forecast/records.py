@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas import documents
 from schemas.times import from_ms, rfc3339, to_ms
-from spark_jobs.forecast.engine import Cell, Issued, Joined
+from spark_jobs.forecast.engine import Cell, Issued, Joined, Series
 from spark_jobs.forecast.hybrid import Layers
 
 Doc = dict[str, Any]
@@ -119,17 +119,19 @@ def actual_fields(joined: Joined, now: datetime) -> Doc:
     return fields
 
 
-def state_doc(target: str, last_ms: int, version: str, cells: Mapping[int, Cell], now: datetime) -> Doc:
-    """A document of `forecast_states`, without `_id`."""
+def state_doc(series: Series, version: str, now: datetime) -> Doc:
+    """A document of `forecast_states`, without `_id`, of a series that has closed windows."""
+    target = series.target
     dimension, _, key = target.partition("/")
     return {
         "schema_version": documents.DOCUMENT_VERSION,
         "target": target,
         "dimension": dimension,
         **({"key": key} if key else {}),
-        "last_window_end": from_ms(last_ms),
+        "last_window_end": from_ms(series.last_ms or 0),
         "model_version": version,
-        "horizons": {str(horizon_s): cell.to_doc() for horizon_s, cell in cells.items()},
+        "horizons": {str(horizon_s): cell.to_doc() for horizon_s, cell in series.cells.items()},
+        **({"anomalies": series.watch.to_doc()} if series.watch is not None else {}),
         "updated_at": now,
     }
 

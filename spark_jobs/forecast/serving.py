@@ -20,6 +20,7 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from schemas import documents
+from spark_jobs.forecast.anomaly import Signal
 from spark_jobs.forecast.engine import Horizons, Issued, Joined, Series
 from spark_jobs.forecast.features import matrix
 from spark_jobs.forecast.history import observation_of_node_window, observation_of_window, target_of
@@ -50,6 +51,8 @@ class Forecaster:
     dimensions: frozenset[str]
     history: int
     max_series: int
+    # Told of anomalies, by series.
+    signal: Callable[[str, Sequence[Signal]], None] = lambda _target, _signals: None
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     seconds: float = 0.0
     _series: OrderedDict[str, Series] = field(default_factory=OrderedDict)
@@ -166,6 +169,9 @@ class Forecaster:
             fallbacks = {h: why or in_use.fallback(h) for h in self.horizons.due(window.start_ms + width)}
             here = {h: values[place] for h, values in changes.items()}
             self._note(series.issue(here, in_use.version, fallbacks), joined)
+            if series.signals:
+                self.signal(series.target, series.signals)
+                series.signals = []
             if _is_turn(series, width):
                 self._keep(series)
 
@@ -177,10 +183,9 @@ class Forecaster:
             self._outbox.append((documents.FORECASTS, change))
 
     def _keep(self, series: Series) -> None:
-        last = series.last_ms
-        if last is None:
+        if series.last_ms is None:
             return
-        doc = state_doc(series.target, last, self.model().version, series.cells, self.clock())
+        doc = state_doc(series, self.model().version, self.clock())
         change = UpdateOne({"_id": series.target}, {"$set": doc}, upsert=True)
         self._outbox.append((documents.FORECAST_STATES, change))
 

@@ -43,7 +43,7 @@ def power(place: int) -> float:
 
 def forecaster(db: Db, in_use: InUse | None = None, most: int = 100) -> Forecaster:
     used = in_use or InUse()
-    return Forecaster(db, lambda: used, HORIZONS, frozenset({"node"}), 120, most, lambda: NOW)
+    return Forecaster(db, lambda: used, HORIZONS, frozenset({"node"}), 120, most, clock=lambda: NOW)
 
 
 def feed(one: Forecaster, places: range, node: str = "n1") -> None:
