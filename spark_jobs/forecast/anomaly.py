@@ -105,10 +105,9 @@ class AnomalyWatch:
     def _signals(self, rule: str, found: Finding | None, at_ms: int, run_id: str | None) -> list[Signal]:
         held = self.open.get(rule)
         signals = []
-        if held is not None and (found is None or found.since_ms != held.since_ms):
+        if held is not None and found is None:
             del self.open[rule]
             signals.append(replace(held, state=RESOLVED, at_ms=at_ms))
-            held = None
         if found is not None:
             words = f"{self.target}: {found.words}"
             run = held.run_id if held else run_id

@@ -125,6 +125,14 @@ def test_an_anomaly_whose_first_word_was_lost_is_put_in_when_it_is_seen(
     assert (only(stream_db)["_id"], only(stream_db)["state"]) == (IDENTITY, "open")
 
 
+def test_what_is_written_is_not_written_again(stream_db: Db, alerts: AnomalyAlerts) -> None:
+    alerts.signals("node/n1", [FIRST])
+    alerts.flush()
+    stream_db[ALERTS].delete_many({})
+    alerts.flush()
+    assert list(stream_db[ALERTS].find()) == []
+
+
 def test_deliveries_of_an_alert_are_left_alone(stream_db: Db, alerts: AnomalyAlerts) -> None:
     alerts.signals("node/n1", [FIRST])
     alerts.flush()

@@ -190,6 +190,19 @@ def test_without_forecasts_there_is_no_verdict(node: AnomalyWatch) -> None:
         assert AnomalyWatch("node/n1", MIN).observe(window(n), [(300, (nan,) * 5, 1.0)]) == []
 
 
+def test_a_window_whose_power_is_no_number_is_passed_over(node: AnomalyWatch) -> None:
+    signals = fed(node, [*QUIET, 150.0, nan, 150.0, inf, 150.0])
+    assert states(signals, POWER) == [RAISED]
+    assert signals[0].since_ms == T0 + 12 * MIN
+
+
+def test_a_forecast_that_is_no_number_teaches_nothing(node: AnomalyWatch) -> None:
+    fed(node, QUIET)
+    before = node.to_doc()["power"]
+    node.observe(window(12), judged(100.0, 300, (nan,) * 5))
+    assert node.to_doc()["power"] == before
+
+
 # idle GPU
 
 
