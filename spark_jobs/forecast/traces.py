@@ -106,7 +106,8 @@ def _traces(frame: pd.DataFrame, task: str, window_ms: int) -> Iterator[Trace]:
 def _windows(target: str, of: pd.DataFrame, window_ms: int, origin_ms: int) -> Trace:
     """Windows of a series; those of a run are counted from its first reading, so that each is whole."""
     gaps = np.diff(of["at_ms"].to_numpy())
-    every_s = float(np.median(gaps[gaps > 0])) / 1000 if (gaps > 0).any() else 1.0
+    # The usual distance of readings; pauses make some longer.
+    every_s = float(np.quantile(gaps[gaps > 0], 0.25, method="lower")) / 1000 if (gaps > 0).any() else 1.0
     start = (of["at_ms"] - origin_ms) // window_ms * window_ms
     named = {_MEANS[name]: (name, "mean") for name in _MEANS if name in of.columns}
     means = of.groupby(start).agg(
