@@ -159,7 +159,10 @@ class LiveStack:
         self.wait(f"batch of {query}", lambda: self._in_batch(query), 60)
 
     def _in_batch(self, query: str) -> bool:
-        newest = max(self.db[documents.GENERATIONS].find({"query": query}), key=lambda doc: doc["number"])
+        generations = list(self.db[documents.GENERATIONS].find({"query": query}))
+        if not generations:  # the stream is still starting
+            return False
+        newest = max(generations, key=lambda doc: doc["number"])
         return bool(newest.get("current", {}).get("batch", -1) > newest["done"])
 
     def ends(self) -> dict[tuple[str, int], int]:
