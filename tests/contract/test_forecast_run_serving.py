@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pymongo.errors import AutoReconnect
 from schemas import documents
 from schemas.times import to_ms
 from spark_jobs.books import Books
+from spark_jobs.forecast import run_serving
 from spark_jobs.forecast.run_serving import RunForecaster
 from spark_jobs.store import Db
 from tests.run_stream import WINDOW_MS, Event, RunStream, batches, course
@@ -105,6 +107,30 @@ def test_marks_from_before_a_restart_are_counted_from_the_windows_where_nobody_s
     assert found["energy_kwh"]["point"] == pytest.approx(TOTAL + 20 * 0.5, rel=0.02)
 
 
+def test_a_forecast_that_was_made_stays_as_it_was_made_after_a_restart(stream_db: Db) -> None:
+    like = {"model_name": "resnet", "dataset_name": "cifar", "node_id": "n1"}
+    events, stream = course("r", ENERGIES[:6], total=20, ends=False, fields=like), RunStream()
+    Life(stream_db).run(stream, [events[:4]])
+    made = forecast_of(stream_db, "r")["history"]
+    others = [course(f"o{i}", [kwh * 1.1 for kwh in ENERGIES], total=20, fields=like) for i in range(4)]
+    Life(stream_db, 2).run(stream, others)
+    Life(stream_db, 3).run(stream, [events[4:]])
+    found = forecast_of(stream_db, "r")
+    assert found["history"][: len(made)] == made
+    assert [entry["epoch"] for entry in found["history"]] == [1, 2, 3, 4, 5, 6]
+    assert found["n_similar"] == 4
+
+
+def test_more_runs_than_are_remembered_do_no_harm(stream_db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_serving, "MAX_RUNS", 3)
+    life, stream = Life(stream_db), RunStream()
+    runs = [course(f"r{i}", ENERGIES[:4], total=20, ends=False) for i in range(6)]
+    assert life.run(stream, [[event for run in runs for event in run[:3]]]) == [3]
+    assert life.run(stream, [run[3:] for run in runs]) == [1] * 6
+    for i in range(6):
+        assert forecast_of(stream_db, f"r{i}")["energy_kwh"]["point"] == pytest.approx(TOTAL, rel=0.01)
+
+
 def test_before_the_first_epoch_ends_similar_runs_speak_and_are_named(stream_db: Db) -> None:
     like = {"model_name": "resnet", "dataset_name": "cifar", "node_id": "n1"}
     life, stream = Life(stream_db), RunStream()
@@ -180,18 +206,22 @@ def test_what_could_not_be_written_is_written_by_the_next_flush(
 
 
 def test_many_runs_share_a_budget_of_time_and_none_is_forgotten(stream_db: Db) -> None:
+    ticks = count()
     life, stream = Life(stream_db), RunStream()
-    life.forecaster = RunForecaster(stream_db, 1, WINDOW_MS, budget_s=0.1)
+    # Each look at this clock takes 10 ms.
+    clock = lambda: 0.01 * next(ticks)  # noqa: E731
+    life.forecaster = RunForecaster(stream_db, 1, WINDOW_MS, budget_s=0.2, clock=clock)
     life.books.on_written = life.forecaster.written
-    runs = [course(f"r{i}", ENERGIES[:5], total=20, begin_s=i, ends=False) for i in range(120)]
-    stream.write(life.books, [event for run in runs for event in run])
-    flushes = 0
-    while life.forecaster.flush():
-        flushes += 1
-        assert flushes < 100
-    assert flushes > 1
-    found = stream_db[documents.RUN_SUMMARY].count_documents({"forecast.energy_kwh.point": {"$gt": 0}})
-    assert found == 120
+    runs = [course(f"r{i}", ENERGIES[:5], total=20, begin_s=i, ends=False) for i in range(60)]
+    for part in (slice(0, 4), slice(4, None)):
+        stream.write(life.books, [event for run in runs for event in run[part]])
+        written = []
+        while forecasts := life.forecaster.flush():
+            written.append(forecasts)
+        assert max(written) <= 20
+        assert sum(written) >= 60
+    found = stream_db[documents.RUN_SUMMARY].count_documents({"forecast.epoch": 5.0})
+    assert found == 60
 
 
 def test_a_late_event_after_the_end_moves_the_actual(stream_db: Db) -> None:
