@@ -44,6 +44,8 @@ RIDGE = 1.0
 RIDGE_FLOOR = 1e-3
 HUBER = 1.5
 SPREAD_MEMORY = 0.03
+# After a series stood still no residual is ordinary; without a floor none would ever be again.
+SPREAD_FLOOR = 1e-3
 SOFTENED = 0.05
 WARM_UP = 8
 
@@ -136,7 +138,7 @@ class Speed:
         change = clipped((bounded(actual) - bounded(last)) / float(x[0]), LIMIT)
         residual = abs(change - float(self.coefficients @ inputs))
         self.largest = max(abs(change), FORGET * self.largest)
-        limit = HUBER * self.spread
+        limit = HUBER * max(self.spread, SPREAD_FLOOR)
         weight = limit / residual if self.n >= WARM_UP and residual > limit else 1.0
         self.products = FORGET * self.products + weight * np.outer(inputs, inputs)
         self.targets = FORGET * self.targets + weight * change * inputs

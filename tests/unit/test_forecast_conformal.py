@@ -69,6 +69,12 @@ def test_each_tail_holds_where_errors_are_lopsided():
         assert float((actuals < made[:, i])[300:].mean()) == pytest.approx(level, abs=0.02)
 
 
+def test_few_residuals_already_give_their_shape():
+    rng = np.random.default_rng(2)
+    p05, _, p50, _, p95 = replay(np.full(80, 203.5), 200 + rng.exponential(5.0, 80))[-1]
+    assert p95 - p50 > 3 * (p50 - p05)
+
+
 def test_after_a_change_of_spread_no_long_stretch_is_far_off():
     n, rng = 2400, np.random.default_rng(3)
     actuals = 200 + np.where(np.arange(n) < 1200, 2.0, 20.0) * rng.normal(0, 1, n)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from joulestream.verbs.forecast import app
 from spark_jobs.forecast.drift import LARGEST, WARM_UP, Drift
 from spark_jobs.forecast.drift_replay import MODELS, frozen_forecasts, replayed, scores, windows_to_recovery
-from spark_jobs.forecast.scenarios import CHANGE, KINDS, generated
+from spark_jobs.forecast.scenarios import CHANGE, KINDS, generated, measured
+from spark_jobs.forecast.traces import TraceError
 
 SHOCKS = {
     "normal": lambda rng, n: rng.normal(0, 1, n),
@@ -90,6 +96,7 @@ def test_state_is_finite_and_survives_storage_exactly(pairs):
     assert again.update(5.0, 1.0) == drift.update(5.0, 1.0)
 
 
+@cache
 def table(kind, seed):
     scenario = generated(kind, seed)
     done = replayed(scenario, frozen_forecasts(scenario, seed))
@@ -142,3 +149,52 @@ def test_recovery_counts_windows_until_the_next_ones_are_as_good_as_before():
 
 def test_every_model_is_scored():
     assert set(table("none", 1)) == set(MODELS)
+
+
+def write_runs(folder, powers):
+    """Two runs of half an hour for each architecture, at its power, a reading every ten seconds."""
+    frames = []
+    for number, (architecture, power_w) in enumerate([*powers.items()] * 2):
+        start = pd.Timestamp("2023-01-01", tz="UTC") + pd.Timedelta(hours=number)
+        run = {"run_id": f"box-{architecture}-{number}", "machine": "box", "architecture": architecture}
+        elapsed = np.arange(180) * 10
+        at = start + pd.to_timedelta(elapsed, unit="s")
+        frames.append(pd.DataFrame({**run, "elapsed_s": elapsed, "observed_at": at, "power_w": power_w}))
+    pd.concat(frames).to_parquet(folder / "runs.parquet")
+
+
+LIMITS = """gpu_model,dataset,network,batch_size,optimizer,power_limit_w,average_power_w
+v100,d,n,1,adam,100,90
+v100,d,n,1,adam,250,180
+v100,d,n,2,adam,100,80
+v100,d,n,2,adam,250,200
+v100,d,n,3,adam,100,60
+v100,d,n,3,adam,250,200
+"""
+
+
+def test_measured_scenarios_change_where_the_new_work_or_the_new_limit_begins(tmp_path):
+    write_runs(tmp_path, {"big": 300.0, "small": 100.0})
+    with gzip.open(tmp_path / "spec_power_open.csv.gz", "wt") as file:
+        file.write(LIMITS)
+    new, limit = measured(tmp_path)
+    assert [w.power_w for w in new.windows] == [100.0] * 60 + [300.0] * 60
+    assert (new.change, len({w.run_id for w in new.windows})) == (60, 4)
+    assert limit.change == 36
+    assert [w.power_w for w in limit.windows] == pytest.approx([300.0] * 36 + [300.0 * 0.4] * 24)
+
+
+def test_measured_runs_of_one_architecture_are_refused(tmp_path):
+    write_runs(tmp_path, {"small": 100.0})
+    with pytest.raises(TraceError, match="one architecture"):
+        measured(tmp_path)
+
+
+def test_the_verb_prints_what_the_replay_scored():
+    told = CliRunner().invoke(app, ["drift-demo", "--seed", "1", "--json"])
+    found = json.loads(told.stdout)
+    assert [scenario["scenario"] for scenario in found["scenarios"]] == list(KINDS)
+    step = {score["model"]: score for score in found["scores"] if score["scenario"] == "step"}
+    assert step["dynamic"]["mae_w"] == table("step", 1)["dynamic"].mae_w
+    assert step["dynamic"]["alarm_windows"] == 2
+    assert "scikit-learn" in found["batch_model"]

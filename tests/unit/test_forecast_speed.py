@@ -139,9 +139,10 @@ def test_an_odd_window_hardly_moves_what_was_learned():
 
 def test_inputs_that_stand_still_for_long_do_not_wind_up_the_gain():
     rng = np.random.default_rng(5)
-    powers = [200.0] * 3000 + list(200 + rng.normal(0, 5, 60))
+    powers = [200.0] * 3000 + list(200 + rng.normal(0, 5, 200))
     own, naive = errors_of(powers, Speed())
-    assert own[3000:].max() < 3 * naive[3000:].max()
+    assert own[3000:3060].mean() < 1.1 * naive[3000:3060].mean()
+    assert own[3100:].mean() < 0.9 * naive[3100:].mean()
 
 
 def test_a_softened_layer_learns_new_behaviour_sooner():
@@ -155,7 +156,7 @@ def test_a_softened_layer_learns_new_behaviour_sooner():
         if softened:
             speed.soften()
         found[softened] = errors_of(saw, speed)[0][5:].mean()
-    assert found[True] < 0.8 * found[False]
+    assert found[True] < 0.5 * found[False]
 
 
 @settings(max_examples=150, deadline=None)
