@@ -147,13 +147,15 @@ def _history(
     keys = made.history_keys(course)
     history = {key: entry for key, entry in state.history.items() if key in keys or key == 0}
     lacking = [key for key in keys if key > 0 and key not in history]
+    before = len(history)
     for key in lacking[:ENTRIES_PER_TURN]:
         then = made.until(course, keys[key])
         at_ms = report.started_ms + int(then.now.elapsed_s * MS_PER_S)
         entry = made.history_entry(key, at_ms, made.told(run_id, state.doc, then, past))
         if entry is not None:
             history[key] = entry
-    return history, len(lacking) > ENTRIES_PER_TURN
+    # A run of unknown length has no entries: another turn would find none either.
+    return history, len(lacking) > ENTRIES_PER_TURN and len(history) > before
 
 
 def _ended(doc: Mapping[str, Any], report: Report, entries: Sequence[Mapping[str, Any]]) -> Doc:

@@ -155,6 +155,16 @@ def test_without_epochs_and_similar_runs_there_is_no_estimate_and_it_says_so(str
     assert not {"energy_kwh", "finishes_at", "emissions_kg"} & found.keys()
 
 
+def test_a_run_of_unknown_length_has_a_rate_says_so_and_is_not_written_again_and_again(stream_db: Db) -> None:
+    life, stream = Life(stream_db), RunStream()
+    stream.write(life.books, course("r", ENERGIES[:12], ends=False))
+    assert [life.forecaster.flush(), life.forecaster.flush()] == [1, 0]
+    found = forecast_of(stream_db, "r")
+    assert (found["method"], found["per_epoch_kwh"]) == ("rate", pytest.approx(0.5, rel=0.01))
+    assert "total_epochs is not known" in found["note"]
+    assert "energy_kwh" not in found
+
+
 def test_emissions_follow_the_runs_own_intensity_and_name_its_source(stream_db: Db) -> None:
     carbon = {"carbon_intensity_g_per_kwh": 400.0, "carbon_intensity_source": "meter of the site"}
     events = course("r", ENERGIES[:10], total=20, ends=False, fields=carbon)
