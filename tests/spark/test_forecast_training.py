@@ -47,6 +47,7 @@ def registry(settings: Settings) -> Registry:
     return Registry(settings.model_registry)
 
 
+@pytest.mark.timeout(900)
 def test_challengers_and_champions(
     spark: SparkSession, settings: Settings, registry: Registry, tmp_path: Path
 ) -> None:
