@@ -183,6 +183,12 @@ def test_a_run_that_went_back_has_those_epochs_before_it_again() -> None:
     assert lagging.now.done == 6.0  # one rank is an epoch behind
 
 
+def test_an_epoch_that_came_out_of_order_is_no_mark() -> None:
+    seen = {1: 30_000, 2: 10_000, 3: 50_000}
+    found = marks_of(seen, {0: Used(6.0, 6, 60.0)}, WINDOW_MS, report(60, 6.0))
+    assert [mark.number for mark in found] == [1, 3]
+
+
 def test_steps_refine_within_an_epoch_where_they_agree_with_it() -> None:
     found = marked((1, 10, 1.0), (2, 18, 1.8))
     steps = {"epoch": 2.0, "epoch_at_ms": 18_000, "total_epochs": 10.0, "total_steps": 1000.0}
