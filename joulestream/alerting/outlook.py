@@ -154,10 +154,11 @@ class Forecasts:
         """The forecasts of a target that are fresh and still about the future."""
         if target not in self._read:
             since = at - timedelta(seconds=FRESH_S)
-            query = {"target": target, "target_at": {"$gt": at}, "issued_at": {"$gte": since}}
+            # Only the fields of the index: the embedded server uses one only where it has them all.
+            query = {"target": target, "target_at": {"$gt": at}}
             fields = dict.fromkeys(("issued_at", "target_at", "horizon_s", "energy", "emissions"), 1)
             found = self._forecasts.find(query, fields)
-            self._read[target] = [doc for doc in found if doc["target_at"] > doc["issued_at"]]
+            self._read[target] = [doc for doc in found if since <= doc["issued_at"] < doc["target_at"]]
         return self._read[target]
 
     def _amount(self, energy: Any, emissions: Any, unit: str, kg_per_kwh: float | None) -> Spread | None:
