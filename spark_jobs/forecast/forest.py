@@ -153,12 +153,12 @@ class Forest:
         meta = _meta(folder)
         try:
             table = pq.read_table(folder / TABLE)
+            leaves = {h: _leaves_from(table, h) for h in meta["horizons_s"]}
             pipeline = PipelineModel.load(str(folder / PIPELINE))
-        except (OSError, pa.ArrowException, PySparkException) as error:
+        except Exception as error:  # the readers' errors are of many kinds: Arrow's, Spark's, Java's, Python's
             raise ModelError(
                 f"the model in {folder.name} is damaged ({type(error).__name__}); {RETRAIN}"
             ) from error
-        leaves = {h: _leaves_from(table, h) for h in meta["horizons_s"]}
         if len(pipeline.stages) != len(leaves) or any(not len(of.changes) for of in leaves.values()):
             raise ModelError(f"the model in {folder.name} is incomplete; {RETRAIN}")
         return cls(spark, pipeline, leaves, str(meta["version"]))

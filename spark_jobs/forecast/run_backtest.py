@@ -1,7 +1,8 @@
 """Backtest of what runs cost at completion: measured runs over time, and made-up runs with epochs.
 
 Runs come in the order in which they began, and a run knows only those that had ended by then: their courses
-and the errors of the forecasts for them. The code is the one that serves; no parameter is fitted here.
+and the errors of the forecasts for them. The code is the one that serves. It fits no parameter here,
+but its constants were chosen while looking at the 60 open runs.
 """
 
 from __future__ import annotations
