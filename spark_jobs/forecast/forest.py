@@ -18,9 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pyspark.errors import PySparkException
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -30,6 +28,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.forecast.errors import ModelError
 from spark_jobs.forecast.features import FEATURES, LEVEL
+from spark_jobs.forecast.leaves import Ints, Leaves, Members, leaves_from, table_of
 from spark_jobs.forecast.series import LEVELS, Floats
 
 FORMAT = 1
@@ -37,10 +36,6 @@ PIPELINE, TABLE, META = "pipeline", "leaves.parquet", "forest.json"
 COLUMN = "inputs"
 FEWEST_ROWS = 30
 RETRAIN = "train a model with this version: joule forecast train"
-# Rows whose distributions are summed up at once: bounds the memory at CHUNK x training rows x 8 bytes.
-CHUNK = 128
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +54,6 @@ class Growth:
     seed: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Leaves:
-    """Training changes of a horizon (scaled, ascending) and the leaf of each in each tree, shape (n, trees)."""
-
-    changes: Floats
-    leaf: Ints
-
-
 class Forest:
     """A trained model; see `BatchModel`."""
 
@@ -79,7 +66,7 @@ class Forest:
     ) -> None:
         self._spark = spark
         self._pipeline = pipeline
-        self._tables = {h: _Table(of) for h, of in leaves.items()}
+        self._tables = {h: Members(of) for h, of in leaves.items()}
         self._leaves = dict(leaves)
         self.version = version
 
@@ -140,7 +127,7 @@ class Forest:
         """Write the model into a folder that is not there yet."""
         folder.mkdir(parents=True)
         self._pipeline.write().save(str(folder / PIPELINE))
-        parts = [_table_of(h, of) for h, of in sorted(self._leaves.items())]
+        parts = [table_of(h, of) for h, of in sorted(self._leaves.items())]
         pq.write_table(pa.concat_tables(parts), folder / TABLE)
         meta = {
             "format": FORMAT,
@@ -157,52 +144,17 @@ class Forest:
         meta = _meta(folder)
         try:
             table = pq.read_table(folder / TABLE)
-            leaves = {h: _leaves_from(table, h) for h in meta["horizons_s"]}
+            leaves = {h: leaves_from(table, h) for h in meta["horizons_s"]}
             pipeline = PipelineModel.load(str(folder / PIPELINE))
-        except Exception as error:  # the readers' errors are of many kinds: Arrow's, Spark's, Java's, Python's
+        except (
+            Exception
+        ) as error:  # the readers' errors are of many kinds: Arrow's, Spark's, Java's, Python's
             raise ModelError(
                 f"the model in {folder.name} is damaged ({type(error).__name__}); {RETRAIN}"
             ) from error
         if len(pipeline.stages) != len(leaves) or any(not len(of.changes) for of in leaves.values()):
             raise ModelError(f"the model in {folder.name} is incomplete; {RETRAIN}")
         return cls(spark, pipeline, leaves, str(meta["version"]))
-
-
-class _Table:
-    """The training changes of each leaf, laid out so that many rows are summed up at once."""
-
-    def __init__(self, of: Leaves) -> None:
-        self._changes = of.changes
-        n, trees = of.leaf.shape
-        self._order = np.argsort(of.leaf, axis=0, kind="stable")
-        sizes = of.leaf.max(axis=0) + 1
-        self._first = [
-            np.searchsorted(of.leaf[self._order[:, t], t], np.arange(sizes[t] + 1)) for t in range(trees)
-        ]
-        self._n, self._trees = n, trees
-
-    def quantiles(self, leaf: Ints) -> Floats:
-        """Quantiles of the scaled change at LEVELS for rows that fall into these leaves, shape (n, trees)."""
-        parts = [self._some(leaf[i : i + CHUNK]) for i in range(0, len(leaf), CHUNK)]
-        return np.concatenate(parts)
-
-    def _some(self, leaf: Ints) -> Floats:
-        weights = np.zeros((len(leaf), self._n))
-        for tree in range(self._trees):
-            first = self._first[tree]
-            low, high = first[leaf[:, tree]], first[leaf[:, tree] + 1]
-            size = high - low
-            rows = np.repeat(np.arange(len(leaf)), size)
-            within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-            members = self._order[np.repeat(low, size) + within, tree]
-            weights[rows, members] += np.repeat(1.0 / size, size)
-        return np.stack([self._quantiles_of(row) for row in weights])
-
-    def _quantiles_of(self, weights: Floats) -> Floats:
-        held = np.flatnonzero(weights)
-        mass = np.cumsum(weights[held])
-        middle = (mass - weights[held] / 2) / mass[-1]
-        return np.interp(LEVELS, middle, self._changes[held])
 
 
 def _split(rows: Floats) -> tuple[Floats, Floats]:
@@ -267,24 +219,6 @@ def _label(horizon_s: int) -> str:
 
 def _leaf(horizon_s: int) -> str:
     return f"leaf_{horizon_s}"
-
-
-def _table_of(horizon_s: int, of: Leaves) -> pa.Table:
-    leaf = pa.FixedSizeListArray.from_arrays(pa.array(of.leaf.ravel().astype(np.int32)), of.leaf.shape[1])
-    return pa.table(
-        {
-            "horizon_s": pa.array(np.full(len(of.changes), horizon_s, dtype=np.int32)),
-            "change": pa.array(of.changes),
-            "leaf": leaf.cast(pa.list_(pa.int32())),
-        }
-    )
-
-
-def _leaves_from(table: pa.Table, horizon_s: int) -> Leaves:
-    mine = table.filter(pc.equal(table["horizon_s"], horizon_s))
-    n = mine.num_rows
-    values = mine["leaf"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return Leaves(mine["change"].to_numpy(), values.reshape(n, -1).astype(np.int64))
 
 
 def _meta(folder: Path) -> dict[str, Any]:
