@@ -27,7 +27,8 @@ def recall(db: Db, targets: Mapping[str, int], horizons: Horizons, history: int)
     still to be taken in, and nothing from there on is read. Raises PyMongoError.
     """
     names = sorted(targets)
-    states = {doc["_id"]: doc for doc in find_by_ids(db[documents.FORECAST_STATES], names)}
+    heads = find_by_ids(db[documents.FORECAST_STATES], names)
+    states = {doc["_id"]: doc for doc in heads if "learned_until" in doc}
     found: dict[str, Series] = {}
     for start in range(0, len(names), KEYS_PER_FIND):
         chunk = names[start : start + KEYS_PER_FIND]
@@ -53,7 +54,7 @@ def _restore(
     series: Series, state: Doc | None, windows: Sequence[Observation], waiting: Sequence[Doc]
 ) -> None:
     """Windows that the state knows are remembered; from later ones it learns, and nothing is issued again."""
-    known_ms = to_ms(state["last_window_end"]) if state else 0
+    known_ms = to_ms(state["learned_until"]) if state else 0
     series.learned_ms = known_ms
     if state:
         series.cells = cells_from_doc(state)
@@ -109,12 +110,12 @@ def _waiting(
     db: Db, targets: Sequence[str], states: Mapping[str, Doc], before: Mapping[str, int]
 ) -> dict[str, list[Doc]]:
     """Forecasts whose actual the state has not seen, of windows that were closed by then."""
-    since = min(states[t]["last_window_end"] if t in states else EPOCH for t in targets)
+    since = min(states[t]["learned_until"] if t in states else EPOCH for t in targets)
     found: dict[str, list[Doc]] = {}
     query = {"target": {"$in": list(targets)}, "target_at": {"$gt": since}}
     for doc in db[documents.FORECASTS].find(query):
         target = doc["target"]
-        known = states[target]["last_window_end"] if target in states else EPOCH
+        known = states[target]["learned_until"] if target in states else EPOCH
         if doc["target_at"] > known and to_ms(doc["issued_at"]) <= before[target]:
             found.setdefault(target, []).append(doc)
     return found

@@ -119,8 +119,8 @@ def actual_fields(joined: Joined, now: datetime) -> Doc:
     return fields
 
 
-def state_doc(series: Series, version: str, now: datetime) -> Doc:
-    """A document of `forecast_states`, without `_id`, of a series that has closed windows."""
+def head_doc(series: Series) -> Doc:
+    """What is written of `forecast_states` at every window, without `_id`: that the series is there, and up to when."""
     target = series.target
     dimension, _, key = target.partition("/")
     return {
@@ -129,6 +129,14 @@ def state_doc(series: Series, version: str, now: datetime) -> Doc:
         "dimension": dimension,
         **({"key": key} if key else {}),
         "last_window_end": from_ms(series.last_ms or 0),
+    }
+
+
+def state_doc(series: Series, version: str, now: datetime) -> Doc:
+    """A document of `forecast_states`, without `_id`, of a series that has closed windows."""
+    return {
+        **head_doc(series),
+        "learned_until": from_ms(series.last_ms or 0),
         "model_version": version,
         "horizons": {str(horizon_s): cell.to_doc() for horizon_s, cell in series.cells.items()},
         **({"anomalies": series.watch.to_doc()} if series.watch is not None else {}),

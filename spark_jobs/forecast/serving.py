@@ -26,7 +26,7 @@ from spark_jobs.forecast.features import matrix
 from spark_jobs.forecast.history import observation_of_node_window, observation_of_window, target_of
 from spark_jobs.forecast.memory import recall
 from spark_jobs.forecast.models import InUse
-from spark_jobs.forecast.records import actual_fields, id_of, issued_doc, state_doc
+from spark_jobs.forecast.records import actual_fields, head_doc, id_of, issued_doc, state_doc
 from spark_jobs.forecast.series import Floats, Observation
 from spark_jobs.store import DUPLICATE_KEY, Db, is_away
 
@@ -174,6 +174,8 @@ class Forecaster:
                 series.signals = []
             if _is_turn(series, width):
                 self._keep(series)
+        change = UpdateOne({"_id": series.target}, {"$set": head_doc(series)}, upsert=True)
+        self._outbox.append((documents.FORECAST_STATES, change))
 
     def _note(self, issued: Sequence[Issued], joined: Sequence[Joined]) -> None:
         now = self.clock()

@@ -204,3 +204,11 @@ def test_a_window_without_a_usable_power_is_a_gap(stream_db: Db, value: Any) -> 
     issued = {doc["issued_at"] for doc in stored(stream_db).values()}
     assert from_ms(T0 + 6 * MIN) not in issued
     assert from_ms(T0 + 7 * MIN) in issued
+
+
+def test_a_series_is_listed_from_its_first_closed_window_on(stream_db: Db) -> None:
+    one = forecaster(stream_db)
+    for count in range(2, 6):
+        feed(one, range(count - 2 if count == 2 else count - 1, count))
+        (listed,) = stream_db[documents.FORECAST_STATES].find({"target": "node/n1"})
+        assert listed["last_window_end"] == from_ms(T0 + (count - 1) * MIN)
