@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 
 from bench.pipeline.servers import machine
-from spark_jobs.forecast.anomaly import RAISED, RULES, AnomalyWatch
+from spark_jobs.forecast.anomalies.injections import KINDS, Trace, inject, places, synthetic
+from spark_jobs.forecast.anomalies.watch import RAISED, RULES, AnomalyWatch
 from spark_jobs.forecast.engine import Horizons, Series
-from spark_jobs.forecast.injections import KINDS, Trace, inject, places, synthetic
 from spark_jobs.forecast.series import Observation
 
 WINDOW_MS = 60_000

@@ -28,9 +28,9 @@ from joulestream.local.store import find_document_server, store_service
 from schemas import documents
 from schemas.times import from_ms
 from spark_jobs.forecast.engine import Horizons
-from spark_jobs.forecast.features import matrix
-from spark_jobs.forecast.forest import Forest
-from spark_jobs.forecast.models import InUse
+from spark_jobs.forecast.models.features import matrix
+from spark_jobs.forecast.models.forest import Forest
+from spark_jobs.forecast.models.in_use import InUse
 from spark_jobs.forecast.series import Floats, Observation
 from spark_jobs.forecast.serving import Forecaster
 from spark_jobs.session import spark_session

@@ -19,7 +19,7 @@ from conf.settings import Settings
 from schemas.errors import PipelineError
 from spark_jobs import accounts, io, offsets, recovery, transforms
 from spark_jobs.books import Books
-from spark_jobs.forecast.models import Models
+from spark_jobs.forecast.models.in_use import Models
 from spark_jobs.forecast.wiring import Follower, followers_of
 from spark_jobs.generation import CheckpointMismatchError, Generation, WindowSettings, open_generation
 from spark_jobs.lease import Lease

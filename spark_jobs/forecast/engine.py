@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from schemas.units import kwh_from_j
-from spark_jobs.forecast.anomaly import AnomalyWatch, Signal
-from spark_jobs.forecast.conformal import Conformal
-from spark_jobs.forecast.hybrid import Blend, Layers
+from spark_jobs.forecast.anomalies.watch import AnomalyWatch, Signal
+from spark_jobs.forecast.layers.conformal import Conformal
+from spark_jobs.forecast.layers.hybrid import Blend, Layers
+from spark_jobs.forecast.layers.speed import speed_row
 from spark_jobs.forecast.series import Floats, Observation
-from spark_jobs.forecast.speed import speed_row
 
 MS = 1000
 DAY_MS = 86_400_000

@@ -8,12 +8,12 @@ from typing import Any
 
 from schemas import documents
 from schemas.times import from_ms, to_ms
-from spark_jobs.forecast.anomaly import AnomalyWatch
+from spark_jobs.forecast.anomalies.watch import AnomalyWatch
 from spark_jobs.forecast.engine import Horizons, Pending, Series
-from spark_jobs.forecast.history import observation_of_node_window, observation_of_window
+from spark_jobs.forecast.layers.speed import speed_row
+from spark_jobs.forecast.learning.history import observation_of_node_window, observation_of_window
 from spark_jobs.forecast.records import cells_from_doc, issued_from_doc
 from spark_jobs.forecast.series import Observation
-from spark_jobs.forecast.speed import speed_row
 from spark_jobs.store import Db, find_by_ids
 
 Doc = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 from schemas import documents
 from schemas.times import from_ms, rfc3339, to_ms
 from spark_jobs.forecast.engine import Cell, Issued, Joined, Series
-from spark_jobs.forecast.hybrid import Layers
+from spark_jobs.forecast.layers.hybrid import Layers
 
 Doc = dict[str, Any]
 

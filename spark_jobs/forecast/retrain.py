@@ -24,10 +24,9 @@ if __package__ in (None, ""):  # under spark-submit the folder of this file is o
 
 from conf.settings import Settings, load_settings
 from schemas.errors import PipelineError
-from spark_jobs.forecast.lock import BusyError, alone
-from spark_jobs.forecast.mirror import mirror
-from spark_jobs.forecast.registry import Registry
-from spark_jobs.forecast.trainer import (
+from spark_jobs.forecast.learning.lock import BusyError, alone
+from spark_jobs.forecast.learning.mirror import mirror
+from spark_jobs.forecast.learning.trainer import (
     Trained,
     horizons_of,
     is_due,
@@ -35,7 +34,8 @@ from spark_jobs.forecast.trainer import (
     past_of_store,
     train_and_store,
 )
-from spark_jobs.forecast.training import Table, TooLittleError, cut_of, enough_for, table_of
+from spark_jobs.forecast.learning.training import Table, TooLittleError, cut_of, enough_for, table_of
+from spark_jobs.forecast.models.registry import Registry
 from spark_jobs.store import Address, connect, server_errors
 
 NOT_PROMOTED = 4

@@ -20,12 +20,12 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from schemas import documents
-from spark_jobs.forecast.anomaly import Signal
+from spark_jobs.forecast.anomalies.watch import Signal
 from spark_jobs.forecast.engine import Horizons, Issued, Joined, Series
-from spark_jobs.forecast.features import matrix
-from spark_jobs.forecast.history import observation_of_node_window, observation_of_window, target_of
+from spark_jobs.forecast.learning.history import observation_of_node_window, observation_of_window, target_of
 from spark_jobs.forecast.memory import recall
-from spark_jobs.forecast.models import InUse
+from spark_jobs.forecast.models.features import matrix
+from spark_jobs.forecast.models.in_use import InUse
 from spark_jobs.forecast.records import actual_fields, head_doc, id_of, issued_doc, state_doc
 from spark_jobs.forecast.series import Floats, Observation
 from spark_jobs.store import DUPLICATE_KEY, Db, is_away

@@ -12,13 +12,13 @@ from pymongo.errors import PyMongoError
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
-from spark_jobs.forecast.anomaly_serving import AnomalyAlerts
+from spark_jobs.forecast.anomalies.serving import AnomalyAlerts
 from spark_jobs.forecast.engine import Horizons
-from spark_jobs.forecast.forest import Forest
-from spark_jobs.forecast.manifest import Manifest
-from spark_jobs.forecast.models import Models
-from spark_jobs.forecast.registry import Registry
-from spark_jobs.forecast.run_serving import RunForecaster
+from spark_jobs.forecast.models.forest import Forest
+from spark_jobs.forecast.models.in_use import Models
+from spark_jobs.forecast.models.manifest import Manifest
+from spark_jobs.forecast.models.registry import Registry
+from spark_jobs.forecast.runs.serving import RunForecaster
 from spark_jobs.forecast.serving import Forecaster
 from spark_jobs.store import Db
 

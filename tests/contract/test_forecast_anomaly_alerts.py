@@ -12,8 +12,8 @@ from pymongo.errors import PyMongoError
 from conf.settings import Settings, load_settings
 from schemas.documents import ALERTS
 from schemas.times import from_ms
-from spark_jobs.forecast.anomaly import IDLE, POWER, RAISED, RESOLVED, SEEN, Signal
-from spark_jobs.forecast.anomaly_serving import SILENT_S, AnomalyAlerts
+from spark_jobs.forecast.anomalies.serving import SILENT_S, AnomalyAlerts
+from spark_jobs.forecast.anomalies.watch import IDLE, POWER, RAISED, RESOLVED, SEEN, Signal
 from spark_jobs.store import Address, Db, connect
 
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

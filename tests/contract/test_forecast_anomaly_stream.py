@@ -9,10 +9,10 @@ import pytest
 from conf.settings import load_settings
 from schemas import documents
 from schemas.times import from_ms
-from spark_jobs.forecast.anomaly import IDLE, POWER, STUCK
-from spark_jobs.forecast.anomaly_serving import AnomalyAlerts
+from spark_jobs.forecast.anomalies.serving import AnomalyAlerts
+from spark_jobs.forecast.anomalies.watch import IDLE, POWER, STUCK
 from spark_jobs.forecast.engine import Horizons
-from spark_jobs.forecast.models import InUse
+from spark_jobs.forecast.models.in_use import InUse
 from spark_jobs.forecast.serving import Forecaster
 from spark_jobs.store import Db
 

@@ -9,9 +9,9 @@ import pytest
 
 from schemas import documents
 from schemas.times import to_ms
-from spark_jobs.forecast.history import read_history
-from spark_jobs.forecast.mirror import mirror, models_of
-from spark_jobs.forecast.registry import MANIFEST, Registry
+from spark_jobs.forecast.learning.history import read_history
+from spark_jobs.forecast.learning.mirror import mirror, models_of
+from spark_jobs.forecast.models.registry import MANIFEST, Registry
 from spark_jobs.store import Db, Doc
 from tests.unit.test_forecast_registry import AT, manifest, model_folder
 

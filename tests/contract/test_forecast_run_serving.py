@@ -13,8 +13,8 @@ from pymongo.errors import AutoReconnect
 from schemas import documents
 from schemas.times import to_ms
 from spark_jobs.books import Books
-from spark_jobs.forecast import run_serving
-from spark_jobs.forecast.run_serving import RunForecaster
+from spark_jobs.forecast.runs import serving as run_serving
+from spark_jobs.forecast.runs.serving import RunForecaster
 from spark_jobs.store import Db
 from tests.run_stream import WINDOW_MS, Event, RunStream, batches, course
 

@@ -13,8 +13,8 @@ from schemas import documents
 from schemas.times import from_ms
 from spark_jobs.forecast.engine import Horizons
 from spark_jobs.forecast.errors import ModelError
-from spark_jobs.forecast.features import FEATURES
-from spark_jobs.forecast.models import InUse
+from spark_jobs.forecast.models.features import FEATURES
+from spark_jobs.forecast.models.in_use import InUse
 from spark_jobs.forecast.series import Floats
 from spark_jobs.forecast.serving import Forecaster
 from spark_jobs.store import Address, Db, connect

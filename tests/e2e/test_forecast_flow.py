@@ -24,7 +24,7 @@ from joulestream.local.services import dashboard_service
 from schemas import documents, topics
 from schemas.times import rfc3339
 from spark_jobs.forecast.engine import Horizons, Series
-from spark_jobs.forecast.history import observation_of_node_window
+from spark_jobs.forecast.learning.history import observation_of_node_window
 from tests.e2e.browser import Browser, headless
 from tests.e2e.live_stack import ROOT, LiveStack, live_stack
 

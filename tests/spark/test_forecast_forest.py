@@ -10,8 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.forecast.errors import ModelError
-from spark_jobs.forecast.features import FEATURES, LEVEL, MISSING
-from spark_jobs.forecast.forest import META, PIPELINE, TABLE, Forest, Growth
+from spark_jobs.forecast.models.features import FEATURES, LEVEL, MISSING
+from spark_jobs.forecast.models.forest import META, PIPELINE, TABLE, Forest, Growth
 from spark_jobs.forecast.series import LEVELS, Floats
 
 SMALL = Growth(trees=10, depth=4)

@@ -12,12 +12,12 @@ from pyspark.sql import SparkSession
 
 from conf.settings import Settings, load_settings
 from schemas.times import to_ms
-from spark_jobs.forecast.features import FEATURES
-from spark_jobs.forecast.forest import Forest
-from spark_jobs.forecast.registry import Registry
+from spark_jobs.forecast.learning.trainer import Trained, is_due, train_and_store
+from spark_jobs.forecast.learning.training import Table, table_of
+from spark_jobs.forecast.models.features import FEATURES
+from spark_jobs.forecast.models.forest import Forest
+from spark_jobs.forecast.models.registry import Registry
 from spark_jobs.forecast.series import Observation
-from spark_jobs.forecast.trainer import Trained, is_due, train_and_store
-from spark_jobs.forecast.training import Table, table_of
 
 MINUTE = 60_000
 START = to_ms(datetime(2026, 3, 1, tzinfo=timezone.utc))

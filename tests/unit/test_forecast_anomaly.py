@@ -12,8 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs.forecast.anomaly import IDLE, POWER, RAISED, RESOLVED, SEEN, STUCK, AnomalyWatch, Signal
-from spark_jobs.forecast.anomaly_rules import LIMITS, Judged
+from spark_jobs.forecast.anomalies.rules import LIMITS, Judged
+from spark_jobs.forecast.anomalies.watch import (
+    IDLE,
+    POWER,
+    RAISED,
+    RESOLVED,
+    SEEN,
+    STUCK,
+    AnomalyWatch,
+    Signal,
+)
 from spark_jobs.forecast.series import Observation
 
 MIN = 60_000

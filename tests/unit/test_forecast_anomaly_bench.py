@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bench import anomalies
 from bench.anomalies import AFTER, APART, WARM, WINDOW_MS, Tally, injected, rows_of, windows_of
-from spark_jobs.forecast.anomaly import IDLE, POWER, RULES, STUCK
-from spark_jobs.forecast.injections import KINDS, Label, Trace, inject, places, synthetic
+from spark_jobs.forecast.anomalies.injections import KINDS, Label, Trace, inject, places, synthetic
+from spark_jobs.forecast.anomalies.watch import IDLE, POWER, RULES, STUCK
 from spark_jobs.forecast.series import Observation
 
 

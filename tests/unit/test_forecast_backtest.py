@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark_jobs.forecast.backtest_nodes import Plan, scored
-from spark_jobs.forecast.backtest_served import served
-from spark_jobs.forecast.backtest_table import Forecast, table_of
+from spark_jobs.forecast.backtest.nodes import Plan, scored
+from spark_jobs.forecast.backtest.served import served
+from spark_jobs.forecast.backtest.table import Forecast, table_of
+from spark_jobs.forecast.backtest.traces import Trace, TraceError
 from spark_jobs.forecast.series import LEVELS, Observation
-from spark_jobs.forecast.traces import Trace, TraceError
 
 MINUTE = 60_000
 

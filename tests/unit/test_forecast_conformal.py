@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_jobs.forecast.conformal import WINDOW, Conformal
+from spark_jobs.forecast.layers.conformal import WINDOW, Conformal
 from spark_jobs.forecast.series import LEVELS
 
 HOSTILE = st.one_of(

@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from joulestream.verbs.forecast import app
-from spark_jobs.forecast.drift import LARGEST, WARM_UP, Drift
-from spark_jobs.forecast.drift_replay import MODELS, frozen_forecasts, replayed, scores, windows_to_recovery
-from spark_jobs.forecast.scenarios import CHANGE, KINDS, generated, measured
-from spark_jobs.forecast.traces import TraceError
+from spark_jobs.forecast.backtest.traces import TraceError
+from spark_jobs.forecast.layers.drift import LARGEST, WARM_UP, Drift
+from spark_jobs.forecast.layers.drift_replay import (
+    MODELS,
+    frozen_forecasts,
+    replayed,
+    scores,
+    windows_to_recovery,
+)
+from spark_jobs.forecast.layers.scenarios import CHANGE, KINDS, generated, measured
 
 SHOCKS = {
     "normal": lambda rng, n: rng.normal(0, 1, n),

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spark_jobs.forecast.features import FEATURES, LEVEL, LOOK_BACK, MISSING, matrix
+from spark_jobs.forecast.backtest.splits import LeakError, check_no_leak
+from spark_jobs.forecast.models.features import FEATURES, LEVEL, LOOK_BACK, MISSING, matrix
 from spark_jobs.forecast.series import Observation
-from spark_jobs.forecast.splits import LeakError, check_no_leak
 
 WINDOW = 60_000
 RUN = (60.0, 110.0, 120.0, 121.0, 140.0, 150.0, 151.0, 150.0, 149.0, 150.0, 151.0, 90.0)

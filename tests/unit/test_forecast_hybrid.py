@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_jobs.forecast.hybrid import LAYERS, PROBATION, Blend
+from spark_jobs.forecast.layers.hybrid import LAYERS, PROBATION, Blend
+from spark_jobs.forecast.layers.speed import LONGEST, speed_row
 from spark_jobs.forecast.series import Observation
-from spark_jobs.forecast.speed import LONGEST, speed_row
 
 WINDOW_MS = 60_000
 HOSTILE = st.one_of(

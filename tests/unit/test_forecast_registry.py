@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from spark_jobs.forecast.errors import ModelError
-from spark_jobs.forecast.manifest import Manifest, ModelFile
-from spark_jobs.forecast.registry import MANIFEST, POINTER, Registry
+from spark_jobs.forecast.models.manifest import Manifest, ModelFile
+from spark_jobs.forecast.models.registry import MANIFEST, POINTER, Registry
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 FEATURES = ("lag_1", "lag_2", "hour")
@@ -297,7 +297,7 @@ def test_address_with_credentials_or_of_another_kind_is_refused(uri: str) -> Non
 
 READER = """
 import sys
-from spark_jobs.forecast.registry import Registry
+from spark_jobs.forecast.models.registry import Registry
 registry = Registry(sys.argv[1])
 seen = set()
 print("reading", flush=True)

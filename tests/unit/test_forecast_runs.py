@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs.forecast import run_backtest
-from spark_jobs.forecast.run_documents import told
-from spark_jobs.forecast.run_energy import outlook, score, width80
-from spark_jobs.forecast.run_rates import Course, Experience, Point
-from spark_jobs.forecast.similar_runs import Likeness, PastRun, PastRuns, Score
+from spark_jobs.forecast.backtest import run_energy as run_backtest
+from spark_jobs.forecast.runs.documents import told
+from spark_jobs.forecast.runs.energy import outlook, score, width80
+from spark_jobs.forecast.runs.rates import Course, Experience, Point
+from spark_jobs.forecast.runs.similar import Likeness, PastRun, PastRuns, Score
 
 
 def course(energies: list[float], total: float | None, per_s: float = 10.0, first: float = 0.0) -> Course:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from schemas.times import to_ms
 from spark_jobs import marks
 from spark_jobs.facets import facets_of, merge
-from spark_jobs.forecast.epochs import Mark, Report, Used, course_of, marks_of
-from spark_jobs.forecast.run_documents import narrowed, report_of
-from spark_jobs.forecast.run_state import RunState, used_of
+from spark_jobs.forecast.runs.documents import narrowed, report_of
+from spark_jobs.forecast.runs.epochs import Mark, Report, Used, course_of, marks_of
+from spark_jobs.forecast.runs.state import RunState, used_of
 from tests.run_stream import WINDOW_MS, Event, RunStream, course, event
 
 SEEN = st.dictionaries(st.integers(0, 100_000), st.integers(0, 10**12), max_size=80)

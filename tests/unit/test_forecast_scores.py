@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark_jobs.forecast.scores import (
+from spark_jobs.forecast.backtest.scores import (
     FEWEST_RESIDUALS,
     Judged,
     coverage,

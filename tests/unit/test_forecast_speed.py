@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spark_jobs.forecast.layers.speed import INPUTS, LIMIT, SPEED_FEATURES, Speed, bounded, speed_row
 from spark_jobs.forecast.series import Observation
-from spark_jobs.forecast.speed import INPUTS, LIMIT, SPEED_FEATURES, Speed, bounded, speed_row
 
 WINDOW_MS = 60_000
 HOSTILE = st.one_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spark_jobs.forecast.splits import Refit, folds_of_runs, refits
+from spark_jobs.forecast.backtest.splits import Refit, folds_of_runs, refits
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

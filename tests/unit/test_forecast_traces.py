@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from spark_jobs.forecast.traces import NODE, RUN, TraceError, files_of, read_traces
+from spark_jobs.forecast.backtest.traces import NODE, RUN, TraceError, files_of, read_traces
 
 START = pd.Timestamp("2026-01-01T00:00:00Z")
 

@@ -10,10 +10,25 @@ import numpy as np
 import pytest
 
 from schemas.times import from_ms, to_ms
-from spark_jobs.forecast.challenge import Champion, challenge
-from spark_jobs.forecast.promotion import CHALLENGER, PROMOTED, REJECTED, Score, against_champion, decide
+from spark_jobs.forecast.learning.challenge import Champion, challenge
+from spark_jobs.forecast.learning.promotion import (
+    CHALLENGER,
+    PROMOTED,
+    REJECTED,
+    Score,
+    against_champion,
+    decide,
+)
+from spark_jobs.forecast.learning.training import (
+    Table,
+    TooLittleError,
+    before,
+    cut_of,
+    enough_for,
+    judged,
+    table_of,
+)
 from spark_jobs.forecast.series import Floats, Observation
-from spark_jobs.forecast.training import Table, TooLittleError, before, cut_of, enough_for, judged, table_of
 from tests.unit.test_forecast_registry import manifest
 
 MINUTE = 60_000

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from joulestream.verbs.forecast import app
 from schemas.errors import PipelineError
-from spark_jobs.forecast.features import FEATURES
-from spark_jobs.forecast.lock import BusyError, alone
-from spark_jobs.forecast.manifest import Manifest
-from spark_jobs.forecast.registry import POINTER, Registry
+from spark_jobs.forecast.learning.lock import BusyError, alone
+from spark_jobs.forecast.models.features import FEATURES
+from spark_jobs.forecast.models.manifest import Manifest
+from spark_jobs.forecast.models.registry import POINTER, Registry
 from tests.unit.test_forecast_registry import AT, manifest, model_folder
 
 

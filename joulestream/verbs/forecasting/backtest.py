@@ -62,7 +62,7 @@ def command(
     """
     # Threads that wait for one another by spinning crawl on a machine that does other work too.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from spark_jobs.forecast.backtest import TASKS, Wanted, backtest
+    from spark_jobs.forecast.backtest.whole import TASKS, Wanted, backtest
 
     if data is None:
         raise typer.BadParameter(f"give --data PATH or set {VARIABLE}")

@@ -35,8 +35,8 @@ def command(
     the alarm and to recovery (the next 20 windows err by no more than 1.2 times the error of before) count from the
     change; false alarms are those before it.
     """
-    from spark_jobs.forecast.drift_replay import frozen_forecasts, replayed, scores
-    from spark_jobs.forecast.scenarios import KINDS, generated, measured
+    from spark_jobs.forecast.layers.drift_replay import frozen_forecasts, replayed, scores
+    from spark_jobs.forecast.layers.scenarios import KINDS, generated, measured
 
     scenarios = [generated(kind, seed) for kind in KINDS]
     if data is not None:

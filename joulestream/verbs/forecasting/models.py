@@ -10,7 +10,7 @@ from joulestream.context import Context, context
 from joulestream.output import AsJson, DataDir, MongoUri, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from spark_jobs.forecast.registry import Registry
+    from spark_jobs.forecast.models.registry import Registry
 
 
 def command(
@@ -29,8 +29,8 @@ def command(
     A model's error is its mean absolute error over that of strong naive (the better of last value and the
     value of the day before) per horizon, on windows that it had not learned from.
     """
-    from spark_jobs.forecast.mirror import models_of, pointer_of
-    from spark_jobs.forecast.registry import Registry
+    from spark_jobs.forecast.learning.mirror import models_of, pointer_of
+    from spark_jobs.forecast.models.registry import Registry
 
     ctx = context(data_dir, {"mongodb.uri": mongodb_uri})
     registry = Registry(ctx.settings.model_registry)
@@ -52,7 +52,7 @@ def command(
 
 def _prune(ctx: Context, registry: Registry, keep: int) -> list[str]:
     from joulestream.verbs.forecasting.promote import tell_documents
-    from spark_jobs.forecast.lock import alone
+    from spark_jobs.forecast.learning.lock import alone
 
     with alone(ctx.data_dir):
         gone = registry.prune(keep)

@@ -12,7 +12,7 @@ from joulestream.output import AsJson, DataDir, MongoUri, print_json, say
 from schemas.errors import PipelineError
 
 if TYPE_CHECKING:  # a verb's module is imported for every `joule --help`: Arrow takes its time
-    from spark_jobs.forecast.registry import Registry
+    from spark_jobs.forecast.models.registry import Registry
 
 NONE = "none"
 
@@ -30,8 +30,8 @@ def command(
     Every file of it is checked first. A running stream swaps the model by itself within seconds.
     Exit code 1 if it is not there, damaged, of another version, or worse than naive at every horizon.
     """
-    from spark_jobs.forecast.mirror import pointer_of
-    from spark_jobs.forecast.registry import Registry
+    from spark_jobs.forecast.learning.mirror import pointer_of
+    from spark_jobs.forecast.models.registry import Registry
 
     ctx = context(data_dir, {"mongodb.uri": mongodb_uri})
     registry = Registry(ctx.settings.model_registry)
@@ -50,7 +50,7 @@ def command(
 
 def _check(ctx: Context, registry: Registry, version: str) -> None:
     """Whether a stream of these settings can use the model. Raises PipelineError."""
-    from spark_jobs.forecast.features import FEATURES
+    from spark_jobs.forecast.models.features import FEATURES
 
     manifest = registry.manifest(version)
     manifest.check(FEATURES, ctx.settings.stream.window_s)
@@ -64,7 +64,7 @@ def _check(ctx: Context, registry: Registry, version: str) -> None:
 
 def tell_documents(ctx: Context, registry: Registry) -> None:
     """Bring `model_registry` up to date; a store that is away is told of at the next training."""
-    from spark_jobs.forecast.mirror import mirror
+    from spark_jobs.forecast.learning.mirror import mirror
     from spark_jobs.store import Address, connect, server_errors
 
     db = connect(Address.of(ctx.settings))
