@@ -19,25 +19,32 @@ from spark_jobs.store import Db, find_by_ids
 Doc = dict[str, Any]
 
 KEYS_PER_FIND = 100
+# A state is stored every so many windows; what it misses is learned again from the stored windows and forecasts.
+STATE_EVERY = 10
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
-def recall(db: Db, targets: Mapping[str, int], horizons: Horizons, history: int) -> dict[str, Series]:
-    """The series of these targets as they were left; `targets` gives the start of the first window (ms) that is
-    still to be taken in, and nothing from there on is read. Raises PyMongoError.
+def recall(
+    db: Db, targets: Mapping[str, int], horizons: Horizons, history: int
+) -> dict[str, tuple[Series, list[Observation]]]:
+    """The series of these targets as they were left, each with the windows that its state does not know yet.
+
+    `targets` gives the start of the first window (ms) that is still to be taken in; nothing from there on is read.
+    The windows are to be taken in like new ones: what was forecast from them is known and not forecast again, what
+    an end without warning has lost is made up. Raises PyMongoError.
     """
     names = sorted(targets)
     heads = find_by_ids(db[documents.FORECAST_STATES], names)
     states = {doc["_id"]: doc for doc in heads if "learned_until" in doc}
-    found: dict[str, Series] = {}
+    found: dict[str, tuple[Series, list[Observation]]] = {}
     for start in range(0, len(names), KEYS_PER_FIND):
         chunk = names[start : start + KEYS_PER_FIND]
         windows = _windows(db, chunk, targets, horizons.window_ms, history)
         waiting = _waiting(db, chunk, states, targets)
         for name in chunk:
             series = Series(name, horizons, history, _watch(name, states.get(name), horizons.window_ms))
-            found[name] = series
-            _restore(series, states.get(name), windows.get(name, []), waiting.get(name, []))
+            rest = _restore(series, states.get(name), windows.get(name, []), waiting.get(name, []))
+            found[name] = series, rest
     return found
 
 
@@ -52,10 +59,14 @@ def _watch(target: str, state: Doc | None, window_ms: int) -> AnomalyWatch | Non
 
 def _restore(
     series: Series, state: Doc | None, windows: Sequence[Observation], waiting: Sequence[Doc]
-) -> None:
-    """Windows that the state knows are remembered; from later ones it learns, and nothing is issued again."""
-    known_ms = to_ms(state["learned_until"]) if state else 0
-    series.learned_ms = known_ms
+) -> list[Observation]:
+    """Remember the windows that the state knows; the later ones, in order of time.
+
+    Where no state was stored yet, those that can have come since the first: a state is stored every STATE_EVERY.
+    """
+    known_ms = series.learned_ms = to_ms(state["learned_until"]) if state else 0
+    if state is None and windows:
+        known_ms = windows[-1].start_ms - STATE_EVERY * series.horizons.window_ms
     if state:
         series.cells = cells_from_doc(state)
     width = series.horizons.window_ms
@@ -69,9 +80,7 @@ def _restore(
             pendings.append(Pending(one, speed_row(before, width)))
             _add_energy(pendings[-1], [w for w in series.history if w.start_ms >= one.issued_ms])
     series.expect(pendings)
-    for window in windows:
-        if window.start_ms + width > known_ms:
-            series.close(window)
+    return [window for window in windows if window.start_ms + width > known_ms]
 
 
 def _add_energy(pending: Pending, windows: Sequence[Observation]) -> None:

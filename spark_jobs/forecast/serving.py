@@ -23,7 +23,7 @@ from schemas import documents
 from spark_jobs.forecast.anomalies.watch import Signal
 from spark_jobs.forecast.engine import Horizons, Issued, Joined, Series
 from spark_jobs.forecast.learning.history import observation_of_node_window, observation_of_window, target_of
-from spark_jobs.forecast.memory import recall
+from spark_jobs.forecast.memory import STATE_EVERY, recall
 from spark_jobs.forecast.models.features import matrix
 from spark_jobs.forecast.models.in_use import InUse
 from spark_jobs.forecast.records import actual_fields, head_doc, id_of, issued_doc, state_doc
@@ -32,8 +32,6 @@ from spark_jobs.store import DUPLICATE_KEY, Db, is_away
 
 log = logging.getLogger(__name__)
 
-# A state is stored every so many windows; what it misses is learned again from the stored forecasts.
-STATE_EVERY = 10
 ROWS_PER_PREDICTION = 2000
 # While the store is away, at most so many writes wait; the oldest are given up first.
 MOST_WAITING = 50_000
@@ -130,7 +128,9 @@ class Forecaster:
             del self._open[target]
         due = [target for target, held in self._open.items() if len(held) > 1]
         unknown = {t: min(self._open[t]) for t in due if t not in self._series}
-        self._series.update(recall(self.db, unknown, self.horizons, self.history))
+        for target, (series, missed) in recall(self.db, unknown, self.horizons, self.history).items():
+            self._series[target] = series
+            self._open[target] = {w.start_ms: w for w in missed} | self._open[target]
         for target in due:
             self._series.move_to_end(target)
         while len(self._series) > self.max_series:

@@ -152,6 +152,25 @@ def test_a_restart_changes_no_forecast(stream_db: Db, cut: int) -> None:
         assert found[i].get("actual") == doc.get("actual")
 
 
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_kill_between_the_windows_and_their_forecasts_loses_none(stream_db: Db, lost: int) -> None:
+    """The windows are stored, and the forecasts, actuals and states of the last batches are not."""
+    feed(forecaster(stream_db), range(60))
+    expected = without_times(stored(stream_db))
+    for name in (documents.FORECASTS, documents.FORECAST_STATES, documents.NODE_WINDOWS):
+        stream_db[name].delete_many({})
+    cut = 44
+    docs = [{"_id": str(p), **node_doc(p, power(p))} for p in range(cut)]
+    stream_db[documents.NODE_WINDOWS].insert_many(docs)
+    feed(forecaster(stream_db), range(cut - lost))
+    feed(forecaster(stream_db), range(cut - 1, 60))
+    found = without_times(stored(stream_db))
+    assert found.keys() == expected.keys()
+    for i, doc in expected.items():
+        assert found[i]["point"] == pytest.approx(doc["point"], rel=1e-9), i
+        assert found[i].get("actual") == doc.get("actual"), i
+
+
 def test_a_replay_from_the_start_changes_nothing(stream_db: Db) -> None:
     first = forecaster(stream_db)
     feed(first, range(40))
