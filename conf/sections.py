@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[float, Field(gt=0)]
@@ -21,9 +21,43 @@ Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Section(BaseModel):
-    """One section; a key that it does not have is refused."""
+    """One section; a key that it does not have is refused.
+
+    A secret `x` can be given as `x_file`, a file that holds it (as Docker and Kubernetes mount secrets); where
+    both are given, the file's text is taken.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_from_files(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        read = {
+            key: _secret_in(path, f"{cls.__name__.lower()}.{key}_file")
+            for key, path in ((key, values.get(f"{key}_file")) for key in cls.secrets())
+            if path
+        }
+        return {**values, **read}
+
+    @classmethod
+    def secrets(cls) -> tuple[str, ...]:
+        """Names of the settings that can also be given by a file."""
+        return tuple(key for key in cls.model_fields if f"{key}_file" in cls.model_fields)
+
+
+def _secret_in(path: Any, setting: str) -> str:
+    """The secret that a file holds, without the line's end. Raises ValueError, which names setting and file."""
+    try:
+        text = Path(path).expanduser().read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            f"{setting}: {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+        ) from None
+    if not text:
+        raise ValueError(f"{setting}: {path} is empty, and should hold a secret")
+    return text
 
 
 class Kafka(Section):
@@ -34,9 +68,46 @@ class Kafka(Section):
         pattern=r"^\S+:\d+(,\S+:\d+)*$",
         description="brokers, as `host:port[,host:port…]`",
     )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="as in Kafka; the SASL ones need `username` and `password`"
+    )
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="how the password is proved"
+    )
+    username: str | None = Field(None, min_length=1, description="user at the broker")
+    password: SecretStr | None = Field(None, description="their password; never shown")
+    password_file: Folder | None = Field(None, description="file that holds the password")
+    ca_file: Folder | None = Field(
+        None, description="certificates (PEM) that the broker's must come from; unset: those of the system"
+    )
+    cert_file: Folder | None = Field(
+        None, description="our own certificate (PEM), where the broker asks for one (mTLS)"
+    )
+    key_file: Folder | None = Field(None, description="its key (PEM, PKCS #8, not encrypted)")
     partitions: int = Field(3, ge=1, le=1000, description="partitions of a topic that is created")
     replication_factor: int = Field(1, ge=1, description="replicas of a topic that is created")
     retention_days: Days = Field(7.0, description="how long a topic that is created keeps its messages")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Kafka:
+        if self.security_protocol.startswith("SASL") and not (self.username and self.password):
+            raise ValueError(
+                f"kafka.security_protocol is {self.security_protocol}, which needs kafka.username and "
+                "kafka.password (or kafka.password_file)"
+            )
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("kafka.cert_file and kafka.key_file go together; give both or none")
+        if not self.tls and (self.ca_file or self.cert_file):
+            raise ValueError(
+                f"kafka.security_protocol is {self.security_protocol}, which uses no certificate; set it to SSL or "
+                "SASL_SSL, or remove kafka.ca_file, cert_file and key_file"
+            )
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.security_protocol.endswith("SSL")
 
 
 class MongoDB(Section):
@@ -46,10 +117,32 @@ class MongoDB(Section):
         SecretStr("mongodb://127.0.0.1:27017"),
         description="connection string, with the password if there is one; never shown",
     )
+    uri_file: Folder | None = Field(None, description="file that holds the connection string")
+    username: str | None = Field(
+        None, min_length=1, description="user of the store; unset: the connection string's"
+    )
+    password: SecretStr | None = Field(None, description="their password; never shown")
+    password_file: Folder | None = Field(None, description="file that holds the password")
+    auth_source: str = Field("admin", min_length=1, description="database in which that user is known")
+    tls: bool | None = Field(None, description="whether the connection is encrypted; unset: as the URI says")
+    ca_file: Folder | None = Field(
+        None, description="certificates (PEM) that the server's must come from; unset: those of the system"
+    )
+    cert_file: Folder | None = Field(
+        None, description="our own certificate and key in one file (PEM), where the server asks for one"
+    )
     database: str = Field(
         "energy_emissions", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="name of the database"
     )
     timeout_s: float = Field(5.0, gt=0, description="after this a server that does not answer is away")
+
+    @model_validator(mode="after")
+    def _complete(self) -> MongoDB:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("mongodb.username and mongodb.password (or password_file) go together")
+        if self.tls is False and (self.ca_file or self.cert_file):
+            raise ValueError("mongodb.tls is false, and mongodb.ca_file or cert_file is given; remove one")
+        return self
 
 
 class Stream(Section):
@@ -188,9 +281,11 @@ class Alerts(Section):
     webhook_url: SecretStr | None = Field(
         None, description="where alerts are posted as JSON; it may hold a token, so it is never shown"
     )
+    webhook_url_file: Folder | None = Field(None, description="file that holds the address")
     webhook_secret: SecretStr | None = Field(
         None, description="key of the HMAC-SHA256 signature of each post; never shown"
     )
+    webhook_secret_file: Folder | None = Field(None, description="file that holds the key")
     smtp_host: str | None = Field(None, description="mail server; unset: no e-mail")
     smtp_port: Port = Field(587, description="its port")
     smtp_starttls: bool = Field(
@@ -198,6 +293,7 @@ class Alerts(Section):
     )
     smtp_user: str | None = Field(None, description="user at the mail server")
     smtp_password: SecretStr | None = Field(None, description="their password; never shown")
+    smtp_password_file: Folder | None = Field(None, description="file that holds the password")
     mail_from: str | None = Field(None, description="sender of the mails")
     mail_to: str | None = Field(None, description="recipients, with commas between")
     command: str | None = Field(

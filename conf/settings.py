@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from conf.operations import Access, Exporter, Logs, Prometheus
 from conf.sections import (
     Alerts,
     Dashboard,
@@ -76,6 +77,10 @@ class Settings(BaseSettings):
     dashboard: Dashboard = Dashboard()
     forecast: Forecast = Forecast()
     alerts: Alerts = Alerts()
+    access: Access = Access()
+    exporter: Exporter = Exporter()
+    prometheus: Prometheus = Prometheus()
+    logs: Logs = Logs()
     local: Local = Local()
 
     @classmethod
@@ -129,13 +134,14 @@ class Settings(BaseSettings):
         return self.tracker.registry_dir or self.data_dir / "registry"
 
     def environment(self) -> dict[str, str]:
-        """These settings as environment variables, for a child process (secrets included)."""
+        """These settings as environment variables, for a child process (secrets that no file holds included)."""
         variables = {"JOULE_DATA_DIR": str(self.data_dir)}
         for section in SECTIONS:
             values: Section = getattr(self, section)
+            from_files = {key for key in values.secrets() if getattr(values, f"{key}_file") is not None}
             for key in type(values).model_fields:
                 value = getattr(values, key)
-                if value is not None:
+                if value is not None and key not in from_files:
                     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
                     variables[env_name(f"{section}.{key}")] = text
         return variables
@@ -211,13 +217,25 @@ def _problems(error: ValidationError) -> list[str]:
         path = ".".join(str(part) for part in detail["loc"])
         if not path:  # a rule over several settings names them itself
             problems.append(detail["msg"].removeprefix("Value error, "))
+        elif len(detail["loc"]) == 1 and path in SECTIONS and isinstance(detail["input"], (dict, Section)):
+            problems.append(detail["msg"].removeprefix("Value error, "))  # a rule over one section
         elif detail["type"] == "extra_forbidden":  # what it holds may be a secret under a wrong name
             problems.append(f"{path} / {env_name(path)}: there is no such setting; correct or remove it")
         else:
-            secret = path.split(".")[0] in ("mongodb", "alerts")  # also where a whole section is not one
-            found = "" if secret else f" (found {detail['input']!r})"
+            found = "" if _may_be_secret(path) else f" (found {detail['input']!r})"
             problems.append(f"{path} / {env_name(path)}: {detail['msg']}{found}")
     return problems
+
+
+def _may_be_secret(path: str) -> bool:
+    """Whether what was found there must not be shown; an address may stand anywhere in the first two sections."""
+    section, _, key = path.partition(".")
+    if section in ("mongodb", "alerts"):
+        return True
+    kind = Settings.model_fields[section].annotation if section in SECTIONS else None
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return False
+    return key in kind.secrets() if key else bool(kind.secrets())
 
 
 def _report(problems: list[str]) -> str:

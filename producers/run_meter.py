@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import psutil
+
 from producers.attribution import Charge, CpuLedger, cpu_time_charge_j, gpu_charge_j, gpu_shares
-from producers.host import Host
+from producers.host import Host, HostState
 from producers.machine import Machine, Provenance
 from producers.ports import GpuSample, Instant
 from producers.process_tree import ProcessTree
@@ -64,7 +66,7 @@ class RunMeter:
         reading = seen.reading
         held_mib = mib_from_bytes(usage.memory_bytes)
         shares = gpu_shares(reading.gpus, self._entry, gpu_users, usage.weights)
-        cpu_share = self._ledger.share(usage.cpu_s, host.busy_s, host.capacity_s)
+        cpu_share = self._ledger.share(usage.cpu_s, *self._cpu_times(host, at, roots))
         charge = Charge(
             cpu_time_charge_j(reading.cpu_energy_j, cpu_share),
             gpu_charge_j(reading.gpus, shares),
@@ -77,6 +79,20 @@ class RunMeter:
         charged = {"cpu": charge.cpu_j, "gpu": charge.gpu_j, "dram": charge.ram_j}
         sources = tuple(seen.sources[name] for name, energy_j in charged.items() if energy_j is not None)
         return Interval(from_s, at.monotonic_s, charge, sources, state)
+
+    def _cpu_times(
+        self, host: HostState, at: Instant, roots: Counter[int]
+    ) -> tuple[float | None, float | None]:
+        """Busy and capacity CPU seconds of the machine since the last look.
+
+        The kernel's sums can stand still or go back over a short interval. Then the capacity is elapsed time
+        times CPUs, and each living tracker can have an equal part of it at most, so that all together cannot
+        exceed the machine.
+        """
+        if host.capacity_s != 0 or self._last_s is None:
+            return host.busy_s, host.capacity_s
+        capacity_s = (at.monotonic_s - self._last_s) * (psutil.cpu_count() or 1)
+        return capacity_s / max(1, sum(roots.values())), capacity_s
 
     def _sharing(self) -> tuple[Counter[int], Counter[str]]:
         """Trackers by root process, and the other trackers by GPU: the more of now and of the last look.

@@ -1,0 +1,77 @@
+"""Settings of those who run the system for others: who may see what, what is watched, what the logs look like."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from conf.sections import Folder, Port, Section
+
+
+class Access(Section):
+    """Who may see what on the dashboard. Without `login`, whoever reaches the page sees everything."""
+
+    login: bool = Field(
+        False,
+        description="whether people log in by OpenID Connect; the provider is named in Streamlit's `secrets.toml`",
+    )
+    user_claim: str = Field(
+        "email", min_length=1, description="claim of the login that is the `user_id` of runs"
+    )
+    groups_claim: str = Field("groups", min_length=1, description="claim that lists the groups of a person")
+    admins_group: str = Field("admins", min_length=1, description="members of this group see everything")
+
+
+class Exporter(Section):
+    """The process that shows the pipeline to Prometheus."""
+
+    host: str = Field("127.0.0.1", description="address on which it listens; 0.0.0.0 in a pod")
+    port: Port = Field(9464, description="port on which it listens")
+    every_s: float = Field(5.0, ge=1, description="least time between two looks at the document store")
+    token: SecretStr | None = Field(
+        None, description="bearer token that a scrape must carry; unset: none is asked for; never shown"
+    )
+    token_file: Folder | None = Field(None, description="file that holds the token")
+    max_users: int = Field(
+        50, ge=0, description="users with series of their own; the others are one, `other`"
+    )
+    max_models: int = Field(
+        50, ge=0, description="models with series of their own; the others are one, `other`"
+    )
+    max_nodes: int = Field(
+        500, ge=0, description="nodes with series of their own; the others are one, `other`"
+    )
+    max_runs: int = Field(
+        0, ge=0, description="running runs with series of their own; 0: none, since each is a series for ever"
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="where the same metrics are sent by OpenTelemetry (OTLP over HTTP); unset: nowhere"
+    )
+
+
+class Prometheus(Section):
+    """A Prometheus server whose power series of nodes and pods (Kepler, DCGM) become node samples."""
+
+    url: str | None = Field(None, pattern=r"^https?://", description="its address; unset: none is read")
+    token: SecretStr | None = Field(None, description="bearer token for it; never shown")
+    token_file: Folder | None = Field(None, description="file that holds the token")
+    ca_file: Folder | None = Field(
+        None, description="certificates (PEM) that its own must come from; unset: those of the system"
+    )
+    every_s: float = Field(
+        30.0, ge=1, le=3600, description="time between samples, at least its scrape interval"
+    )
+    timeout_s: float = Field(10.0, gt=0, description="longest that one query may take")
+    node_label: str = Field("instance", min_length=1, description="label that names the node")
+
+
+class Logs(Section):
+    """What the processes say of themselves, on standard error."""
+
+    format: Literal["text", "json"] = Field(
+        "text", description="`json`: one object a line, with time, level, run, query and batch as fields"
+    )
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least level that is said"
+    )
