@@ -33,7 +33,8 @@ from spark_jobs.store import DUPLICATE_KEY, Db, is_away
 log = logging.getLogger(__name__)
 
 ROWS_PER_PREDICTION = 2000
-# While the store is away, at most so many writes wait; the oldest are given up first.
+# So many writes are sent at once; while the store is away more wait, and beyond the second the oldest are given up.
+SENT_AT_ONCE = 10_000
 MOST_WAITING = 50_000
 
 Write = tuple[str, Any]
@@ -79,10 +80,7 @@ class Forecaster:
             self._forecast()
             self._send()
         except PyMongoError as error:
-            self._say(f"the forecasts wait for the document store ({type(error).__name__})")
-            if not is_away(error):
-                log.warning("forecasts: the store refused: %s", str(error)[:500])
-                self._outbox.clear()
+            self._put_off(error)
         except Exception:
             log.exception("forecasts: this batch has none")
         self.seconds = time.monotonic() - began
@@ -104,8 +102,21 @@ class Forecaster:
             if sum(len(w) for _, w in batch) >= ROWS_PER_PREDICTION:
                 self._step(batch, in_use)
                 batch = []
+                if len(self._outbox) >= SENT_AT_ONCE:
+                    self._send_now()
         if batch:
             self._step(batch, in_use)
+
+    def _put_off(self, error: PyMongoError) -> None:
+        """What waits is sent after the next batch; what the store refused is not."""
+        if not is_away(error):
+            log.warning("forecasts: the store refused: %s", str(error)[:500])
+            self._outbox.clear()
+            return
+        self._say(f"the forecasts wait for the document store ({type(error).__name__})")
+        if len(self._outbox) > MOST_WAITING:
+            log.warning("forecasts: %d writes were given up", len(self._outbox) - MOST_WAITING)
+            del self._outbox[:-MOST_WAITING]
 
     def _closed(self) -> tuple[dict[str, list[Observation]], dict[str, list[Observation]]]:
         """Per target: the windows that are newly closed, in order of time, and closed ones that have changed."""
@@ -191,11 +202,15 @@ class Forecaster:
         change = UpdateOne({"_id": series.target}, {"$set": doc}, upsert=True)
         self._outbox.append((documents.FORECAST_STATES, change))
 
+    def _send_now(self) -> None:
+        """Write what waits in the middle of a batch, which goes on where the store is away."""
+        try:
+            self._send()
+        except PyMongoError as error:
+            self._put_off(error)
+
     def _send(self) -> None:
         """Write what waits: new forecasts first, then actuals, then states. Doing it twice changes nothing."""
-        if len(self._outbox) > MOST_WAITING:
-            log.warning("forecasts: %d writes were given up", len(self._outbox) - MOST_WAITING)
-            del self._outbox[:-MOST_WAITING]
         for collection in (documents.FORECASTS, documents.FORECAST_STATES):
             mine = [write for name, write in self._outbox if name == collection]
             for kind in (InsertOne, UpdateOne):

@@ -11,6 +11,7 @@ import pytest
 
 from schemas import documents
 from schemas.times import from_ms
+from spark_jobs.forecast import serving
 from spark_jobs.forecast.engine import Horizons
 from spark_jobs.forecast.errors import ModelError
 from spark_jobs.forecast.models.features import FEATURES
@@ -131,6 +132,15 @@ def test_many_windows_in_one_batch_give_what_single_ones_give(stream_db: Db) -> 
     stream_db[documents.FORECAST_STATES].delete_many({})
     batch([whole], {str(p): node_doc(p, power(p)) for p in range(60)})
     assert without_times(stored(stream_db)) == expected
+
+
+def test_a_backlog_of_many_series_loses_no_forecast(stream_db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"ROWS_PER_PREDICTION": 30, "SENT_AT_ONCE": 50, "MOST_WAITING": 100}.items():
+        monkeypatch.setattr(serving, name, size)
+    one = forecaster(stream_db)
+    docs = {f"{n}|{place}": node_doc(place, power(place), f"n{n}") for n in range(6) for place in range(20)}
+    batch([one], docs)
+    assert len(stored(stream_db)) == 6 * sum(len(HORIZONS.due(T0 + (p + 1) * MIN)) for p in range(19))
 
 
 @pytest.mark.parametrize("cut", [13, 30, 41])
