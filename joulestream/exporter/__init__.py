@@ -1,0 +1,1 @@
+"""The exporter: what the stream, its documents and its servers say, for Prometheus and OpenTelemetry."""
