@@ -154,7 +154,7 @@ class GpuReading(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuShare(Event):
-    """A run's share of one GPU's busy time."""
+    """A consumer's share of one GPU's busy time."""
 
     uuid: Id
     share: Share
@@ -162,9 +162,11 @@ class GpuShare(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer(Event):
-    """A run's share of the node's busy time over the interval."""
+    """A run's share of the node's busy time over the interval, or a pod's (`namespace` and `pod` for `run_id`)."""
 
-    run_id: Id
+    run_id: Id | None = None
+    namespace: Id | None = None
+    pod: Id | None = None
     cpu_time_share: Share | None = None
     gpus: Annotated[tuple[GpuShare, ...], Spec(Kind.ITEMS, max_items=1024)] | None = None
 

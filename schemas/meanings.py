@@ -81,7 +81,7 @@ _NODE: Mapping[str, str] = {
     "cpu_utilization_pct": "mean over the CPUs",
     "memory_used_mib": "main memory in use",
     "memory_total_mib": "main memory installed",
-    "consumers": "which run used what; per device the shares sum to at most 1",
+    "consumers": "which run or pod used what; per device the shares sum to at most 1",
 }
 
 _GPU: Mapping[str, str] = {
@@ -95,9 +95,11 @@ _GPU: Mapping[str, str] = {
 }
 
 _CONSUMER: Mapping[str, str] = {
-    "cpu_time_share": "the run's part of the node's busy CPU time",
-    "gpus": "the run's part of each GPU's busy time",
-    "share": "the run's part of this GPU's busy time",
+    "namespace": "Kubernetes namespace of a pod; with `pod`, where the consumer is no run",
+    "pod": "name of the pod",
+    "cpu_time_share": "the consumer's part of the node's busy CPU time",
+    "gpus": "the consumer's part of each GPU's busy time",
+    "share": "the consumer's part of this GPU's busy time",
 }
 
 _GRID: Mapping[str, str] = {

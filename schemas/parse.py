@@ -91,7 +91,7 @@ def parse_node(value: bytes | None, recorded_at: datetime) -> Parsed:
     require(NodeSample, doc)
     check_event_time(doc["timestamp"], recorded_at)
     doc.setdefault("schema_version", SCHEMA_VERSION)
-    _check_shares(doc)
+    _check_consumers(doc)
     _keep_extra(doc, extra, [*_extras(doc.get("gpus", ())), *_extras(doc.get("consumers", ()))])
     return _identified(doc, doc["node_id"], "node_ref", value)
 
@@ -249,10 +249,17 @@ def _emissions(energy_kwh: float, g_per_kwh: float) -> float:
     return made
 
 
-def _check_shares(doc: dict[str, Any]) -> None:
+def _check_consumers(doc: dict[str, Any]) -> None:
+    """Hold each consumer to a name, and the shares of a device to 1."""
     consumers = doc.get("consumers", ())
     sums: dict[str, float] = {}
-    for consumer in consumers:
+    for i, consumer in enumerate(consumers):
+        if "run_id" not in consumer and not ("namespace" in consumer and "pod" in consumer):
+            raise ContractError(
+                reasons.MISSING_FIELD,
+                f"consumers.{i} names neither a run (run_id) nor a pod (namespace and pod)",
+                f"consumers.{i}.run_id",
+            )
         sums["cpu"] = sums.get("cpu", 0.0) + consumer.get("cpu_time_share", 0.0)
         for gpu in consumer.get("gpus", ()):
             name = "gpu " + gpu["uuid"]

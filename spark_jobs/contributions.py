@@ -37,6 +37,7 @@ NODE_ENERGIES = (
     "idle_kwh",
     "unattributed_kwh",
 )
+POD_KEY = "pod|"
 NODE_MEANS = ("cpu_utilization_pct", "gpu_utilization_pct", "memory_used_mib")
 NODE_SUMS: tuple[str, ...] = (
     "n_samples",
@@ -80,7 +81,7 @@ def _count_measurement(sums: Sums, doc: Mapping[str, Any]) -> None:
 
 
 def node_sums(doc: Mapping[str, Any]) -> tuple[Sums, dict[str, float]]:
-    """The additive values of one node sample, and the energy (kWh) of each run on it.
+    """The additive values of one node sample, and the energy (kWh) of each run or pod on it (`consumer_key`).
 
     Total = the larger of the platform meter and the sum of its parts: overlapping meters are never summed
     (package ⊂ platform), and a platform meter that reads less than its parts does not contain them all.
@@ -121,7 +122,7 @@ def node_sums(doc: Mapping[str, Any]) -> tuple[Sums, dict[str, float]]:
 
 
 def _attribute(doc: Mapping[str, Any], gpus: Any) -> tuple[dict[str, float], float]:
-    """Energy per run and idle energy (J), from each device's energy, utilisation and shares.
+    """Energy per consumer and idle energy (J), from each device's energy, utilisation and shares.
 
     CPU time is what package and DRAM are shared by.
     """
@@ -133,15 +134,22 @@ def _attribute(doc: Mapping[str, Any], gpus: Any) -> tuple[dict[str, float], flo
     idle_j += cpu_j - busy_j
     for consumer in consumers:
         share = consumer.get("cpu_time_share", 0.0)
-        runs[consumer["run_id"]] = runs.get(consumer["run_id"], 0.0) + busy_j * share
+        key = consumer_key(consumer)
+        runs[key] = runs.get(key, 0.0) + busy_j * share
     for gpu in gpus:
         gpu_j = gpu.get("energy_j", 0.0)
         busy_j = _busy(gpu_j, gpu.get("utilization_pct"))
         idle_j += gpu_j - busy_j
         for consumer in consumers:
             share = sum(entry["share"] for entry in consumer.get("gpus", ()) if entry["uuid"] == gpu["uuid"])
-            runs[consumer["run_id"]] += busy_j * share
+            runs[consumer_key(consumer)] += busy_j * share
     return runs, idle_j
+
+
+def consumer_key(consumer: Mapping[str, Any]) -> str:
+    """What a consumer's energy is summed under: its run, else its pod. No identifier has a `|` in it."""
+    run: str | None = consumer.get("run_id")
+    return run if run is not None else f"{POD_KEY}{consumer['namespace']}|{consumer['pod']}"
 
 
 def _busy(energy_j: float, utilization_pct: float | None) -> float:

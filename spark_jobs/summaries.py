@@ -9,7 +9,7 @@ from typing import Any
 from schemas import documents
 from schemas.times import from_ms
 from schemas.units import w_from_kwh
-from spark_jobs.contributions import NODE_ENERGIES, NODE_MEANS, TRAINING_ENERGIES
+from spark_jobs.contributions import NODE_ENERGIES, NODE_MEANS, POD_KEY, TRAINING_ENERGIES
 from spark_jobs.facets import fields_of_facets
 from spark_jobs.parts import Amounts, Folded, Parts
 from spark_jobs.sources import Key
@@ -93,9 +93,24 @@ def node_window_doc(key: Key, start_ms: int, window_ms: int, parts: Parts) -> Do
                 "measurement": _measurement(sums),
             }
         ),
-        "attributed": [{"run_id": run, "energy_kwh": kwh} for run, kwh in sorted(total.runs.items())],
+        "attributed": [
+            {"run_id": run, "energy_kwh": kwh}
+            for run, kwh in sorted(total.runs.items())
+            if not run.startswith(POD_KEY)
+        ],
+        "pods": _pods(total.runs),
         "parts": parts.to_doc(),
     }
+
+
+def _pods(consumers: Mapping[str, float]) -> list[Doc]:
+    """Energy of each pod, by namespace and name."""
+    found = sorted((key, kwh) for key, kwh in consumers.items() if key.startswith(POD_KEY))
+    names = (key.removeprefix(POD_KEY).partition("|") for key, _ in found)
+    return [
+        {"namespace": namespace, "pod": pod, "energy_kwh": kwh}
+        for (namespace, _, pod), (_, kwh) in zip(names, found, strict=True)
+    ]
 
 
 def summary_doc(run_id: str, parts: Parts, folded: Folded, facets: Mapping[str, Any]) -> Doc:

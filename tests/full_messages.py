@@ -80,7 +80,10 @@ def node_messages() -> list[bytes]:
     """Samples with every meter, one of them late, one without an identity of its own."""
     gpu = {"uuid": "GPU-1", "index": 0, "name": "A", "energy_j": 400, "utilization_pct": 50}
     state = {"cpu_utilization_pct": 50, "memory_used_mib": 10, "memory_total_mib": 20}
-    used = [{"run_id": "my-run", "cpu_time_share": 0.5, "gpus": [{"uuid": "GPU-1", "share": 1}]}]
+    used = [
+        {"run_id": "my-run", "cpu_time_share": 0.5, "gpus": [{"uuid": "GPU-1", "share": 1}]},
+        {"namespace": "ml", "pod": "serve-0", "cpu_time_share": 0.25},
+    ]
     common = {
         "node_id": "n1",
         "interval_s": 1,

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from schemas.events import Consumer
 from schemas.fields import MAX_INT, MIN_INT, Field, Kind, fields_of
 from schemas.times import EARLIEST
 from tests.messages import RECORDED_AT
@@ -58,7 +59,15 @@ def events(event_class: type[Any]) -> st.SearchStrategy[Any]:
         else st.none() | value_of(field)
         for field in fields_of(event_class)
     }
-    return st.builds(event_class, **made)
+    return st.builds(event_class, **made).filter(_names_its_consumer)
+
+
+def _names_its_consumer(event: Any) -> bool:
+    return (
+        not isinstance(event, Consumer)
+        or event.run_id is not None
+        or None not in (event.namespace, event.pod)
+    )
 
 
 def _is_optional(event_class: type[Any], name: str) -> bool:

@@ -155,6 +155,18 @@ def test_each_run_gets_its_share_of_what_was_busy() -> None:
     assert sums["unattributed_kwh"] * J_PER_KWH == pytest.approx(10)
 
 
+def test_a_pod_is_charged_as_a_run_is_and_listed_apart() -> None:
+    consumers = [
+        {"run_id": "pod", "cpu_time_share": 0.5},
+        {"namespace": "ml", "pod": "train-0", "cpu_time_share": 0.25, "gpus": [{"uuid": "g", "share": 0.5}]},
+    ]
+    found = node_of(cpu_energy_j=100, gpus=[{"uuid": "g", "energy_j": 40}], consumers=consumers)
+    doc = node_window_of(found, found)
+    assert doc["attributed"] == [{"run_id": "pod", "energy_kwh": pytest.approx(100 / J_PER_KWH)}]
+    assert doc["pods"] == [{"namespace": "ml", "pod": "train-0", "energy_kwh": pytest.approx(90 / J_PER_KWH)}]
+    assert doc["attributed_kwh"] == pytest.approx(190 / J_PER_KWH)
+
+
 def test_nothing_is_idle_where_the_utilisation_is_not_known() -> None:
     assert node_of(cpu_energy_j=100)[0]["idle_kwh"] == 0.0
 
