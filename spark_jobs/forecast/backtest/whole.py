@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.forecast.backtest.nodes import WINDOW_MS, Say, node_rows
 from spark_jobs.forecast.backtest.run_energy import TASK as RUN_ENERGY
+from spark_jobs.forecast.backtest.run_energy import epoch_rows
 from spark_jobs.forecast.backtest.run_energy import rows as energy_rows
 from spark_jobs.forecast.backtest.runs import WINDOW_MS as RUN_WINDOW_MS
 from spark_jobs.forecast.backtest.runs import run_rows
@@ -41,10 +42,12 @@ def backtest(spark: Callable[[], SparkSession], wanted: Wanted, say: Say) -> lis
     if RUN in wanted.tasks and RUN in files:
         traces = read_traces(files[RUN], RUN, RUN_WINDOW_MS)
         found += run_rows(spark(), traces, wanted.seed, say, wanted.offline)
-    if RUN_ENERGY in wanted.tasks:
-        for file in files.get(RUN, ()):
+    if RUN_ENERGY in wanted.tasks and RUN in files:
+        for file in files[RUN]:
             found += energy_rows(file)
             say(f"{RUN_ENERGY}: {file.name} judged")
+        # Measured runs have no epochs in the data, so those that are made up stand in for them.
+        found += [{**one, "at": f"{one['at']} (made-up runs)"} for one in epoch_rows()]
     if not found:
         raise TraceError(f"{wanted.data} holds no data for {', '.join(wanted.tasks)}")
     return found
