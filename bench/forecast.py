@@ -121,7 +121,7 @@ def measure(quick: bool) -> dict[str, Any]:
         spark = spark_session("bench-forecast", load_settings({"data_dir": folder}))
         try:
             with running(store):
-                db = connect(Address(f"mongodb://{HOST}:{port}", "bench", 10.0))
+                db = connect(Address.at(f"mongodb://{HOST}:{port}", "bench", 10.0))
                 ensure_collections(db, load_settings())
                 forest = train(spark, TRAINED)
                 fifty = batches(db, forest, 50, 20 if quick else 60)

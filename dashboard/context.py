@@ -66,11 +66,10 @@ def store() -> Store:
     """The store, one client for all sessions."""
     given = settings()
     return Store(
-        given.mongodb.uri.get_secret_value(),
+        given.mongodb,
         given.mongodb.database,
         stale_after_s=given.dashboard.stale_after_s,
         window_s=given.stream.window_s,
-        timeout_s=given.mongodb.timeout_s,
     )
 
 

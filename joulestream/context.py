@@ -10,6 +10,7 @@ from typing import Any
 
 from conf.settings import Settings, env_name, load_settings
 from joulestream.local.state import StackState, read_state
+from joulestream.local.store import without_user
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ def context(data_dir: Path | None = None, flags: Mapping[str, Any] | None = None
     state = read_state(settings.data_dir)
     if state is None or not state.alive:
         return Context(settings, None)
-    found = {
-        "kafka.bootstrap": state.kafka_bootstrap,
-        "mongodb.uri": state.mongodb_uri,
-        "dashboard.url": state.dashboard_url,
-    }
+    found = {"kafka.bootstrap": state.kafka_bootstrap, "dashboard.url": state.dashboard_url}
+    if without_user(settings.mongodb.uri.get_secret_value()) != state.mongodb_uri:
+        found["mongodb.uri"] = (
+            state.mongodb_uri
+        )  # else ours is the same server, with the user that state leaves out
     for key, value in found.items():
         if given.get(key) is None and env_name(key) not in os.environ:
             given[key] = value

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from conf.clients import kafka_options
+from conf.sections import Kafka
 from dashboard.store import Reader
-from joulestream.reaching import need_broker, no_broker
+from joulestream.reaching import PATIENCE_MS, need_broker, no_broker, trouble
 from schemas.documents import ACCOUNTS, GENERATIONS
-from schemas.errors import PipelineError, RetryableError
+from schemas.errors import PipelineError
 from schemas.topics import NODE_METRICS, TRAINING_EVENTS
 
 STREAMED = (TRAINING_EVENTS, NODE_METRICS)
@@ -64,17 +66,17 @@ class Backlog:
         )
 
 
-def read_ends(bootstrap: str) -> dict[str, End]:
+def read_ends(kafka: Kafka) -> dict[str, End]:
     """Begin and end of every partition of both topics, now. Raises RetryableError, PipelineError."""
-    need_broker(bootstrap)
+    need_broker(kafka)
     try:
-        consumer = KafkaConsumer(bootstrap_servers=bootstrap)
+        consumer = KafkaConsumer(**kafka_options(kafka), bootstrap_timeout_ms=PATIENCE_MS)
     except (KafkaError, OSError) as error:
-        raise no_broker(bootstrap) from error
+        raise no_broker(kafka, error) from error
     try:
-        return _ends(consumer, bootstrap)
+        return _ends(consumer, kafka.bootstrap)
     except KafkaError as error:
-        raise RetryableError(f"the broker at {bootstrap} did not tell its offsets: {error}") from error
+        raise trouble(kafka, error, "did not tell its offsets") from error
     finally:
         consumer.close()
 

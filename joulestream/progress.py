@@ -7,6 +7,8 @@ from typing import Any
 from pymongo import DESCENDING, MongoClient
 from pymongo.errors import PyMongoError
 
+from conf.clients import mongo_options
+from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings
 from schemas import documents
 
@@ -16,9 +18,9 @@ SUMS = ("consumed", "accepted", "duplicate", "conflict", "late")
 
 def query_progress(settings: Settings) -> tuple[list[Doc], str | None]:
     """One document per query (sums over partitions, last batch), and what is wrong if the store is away."""
-    uri = settings.mongodb.uri.get_secret_value()
+    options = {**mongo_options(settings.mongodb), "serverSelectionTimeoutMS": 3000}
     try:
-        with MongoClient[Doc](uri, tz_aware=True, serverSelectionTimeoutMS=3000) as client:
+        with MongoClient[Doc](**options) as client:
             db = client[settings.mongodb.database]
             accounts = list(db[documents.ACCOUNTS].find())
             names = sorted({account["query"] for account in accounts})
@@ -27,6 +29,9 @@ def query_progress(settings: Settings) -> tuple[list[Doc], str | None]:
                 for name in names
             }
     except PyMongoError as error:
+        refused = mongo_refusal(error, settings.mongodb)
+        if refused is not None:
+            return [], str(refused)
         return [], f"the document store does not answer ({type(error).__name__}); look at: ./joule logs store"
     return [_of_query(name, accounts, last[name] or {}) for name in names], None
 

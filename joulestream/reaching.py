@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import logging
-import socket
 
+from conf.kafka_trouble import kafka_refusal, kafka_tls
+from conf.knocking import listens
+from conf.sections import Kafka
 from schemas.errors import RetryableError
 
 CONNECT_TIMEOUT_S = 3.0
+PATIENCE_MS = 15_000  # how long a client may look for a broker that takes connections
 
 
-def need_broker(bootstrap: str) -> None:
-    """Raise RetryableError unless one of the `host:port` of the list takes connections."""
+def need_broker(kafka: Kafka) -> None:
+    """Raise RetryableError unless one of its addresses takes connections, and Refused where TLS fails at all."""
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it is in our own messages
-    if not any(_listens(address.strip()) for address in bootstrap.split(",")):
-        raise no_broker(bootstrap)
+    if not any(listens(address, CONNECT_TIMEOUT_S) for address in kafka.bootstrap.split(",")):
+        raise no_broker(kafka)
+    kafka_tls(kafka)
 
 
-def no_broker(bootstrap: str) -> RetryableError:
-    """The error for a broker that is away."""
-    return RetryableError(
-        f"no Kafka broker answers at {bootstrap}; start one with ./joule up, "
+def no_broker(kafka: Kafka, error: BaseException | None = None) -> RetryableError:
+    """The error for a broker that is away, or that does not let us in (Refused) where a client says `error`."""
+    refused = None if error is None else kafka_refusal(kafka, error)
+    return refused or RetryableError(
+        f"no Kafka broker answers at {kafka.bootstrap}; start one with ./joule up, "
         "or name yours with JOULE_KAFKA_BOOTSTRAP"
     )
 
 
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
+def trouble(kafka: Kafka, error: BaseException, what: str) -> RetryableError:
+    """The error for a broker that answered and then failed."""
+    return kafka_refusal(kafka, error) or RetryableError(f"the broker at {kafka.bootstrap} {what}: {error}")

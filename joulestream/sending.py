@@ -12,7 +12,9 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from joulestream.reaching import need_broker, no_broker
+from conf.clients import kafka_options
+from conf.sections import Kafka
+from joulestream.reaching import PATIENCE_MS, need_broker, no_broker, trouble
 from schemas.errors import PipelineError, RetryableError
 
 MAX_REQUEST_BYTES = 64 * 2**20  # above any topic's limit, which is what counts
@@ -30,10 +32,10 @@ class Outbox:
     Bounded: `send` waits while too much is in flight. A message keeps its place behind those before it.
     """
 
-    def __init__(self, producer: Any, bootstrap: str, limits: Mapping[str, int]) -> None:
+    def __init__(self, producer: Any, kafka: Kafka, limits: Mapping[str, int]) -> None:
         self._producer = producer
         self._limits = limits
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._changed = threading.Condition()
         self._waiting = 0
         self._waiting_bytes = 0
@@ -60,7 +62,7 @@ class Outbox:
         except KafkaTimeoutError as error:
             self._settle(len(value), label, error)
             raise RetryableError(
-                f"the broker at {self._bootstrap} takes no more messages ({error}); look at: joule status"
+                f"the broker at {self._kafka.bootstrap} takes no more messages ({error}); look at: joule status"
             ) from error
         except KafkaError as error:
             self._settle(len(value), label, error)
@@ -98,48 +100,50 @@ def _too_large(size: int, topic: str, limit: int) -> PipelineError:
 
 
 @contextmanager
-def outbox(bootstrap: str, topics: tuple[str, ...]) -> Iterator[Outbox]:
+def outbox(kafka: Kafka, topics: tuple[str, ...]) -> Iterator[Outbox]:
     """An open way to these topics; at the end it waits for what is in flight.
 
-    Raises RetryableError where no broker answers, PipelineError where a topic is not there.
+    Raises RetryableError where no broker answers, Refused where it does not let us in, PipelineError where a
+    topic is not there.
     """
-    need_broker(bootstrap)
-    limits = size_limits(bootstrap, topics)
+    need_broker(kafka)
+    limits = size_limits(kafka, topics)
     try:
         producer = KafkaProducer(
-            bootstrap_servers=bootstrap,
+            **kafka_options(kafka),
+            bootstrap_timeout_ms=PATIENCE_MS,
             max_request_size=MAX_REQUEST_BYTES,
             linger_ms=5,
             batch_size=min(BATCH_BYTES, *limits.values()),
             max_block_ms=20_000,
         )
     except (KafkaError, OSError) as error:
-        raise no_broker(bootstrap) from error
+        raise no_broker(kafka, error) from error
     try:
-        box = Outbox(producer, bootstrap, limits)
+        box = Outbox(producer, kafka, limits)
         yield box
         box.finish()
     finally:
         producer.close(timeout=10)
 
 
-def size_limits(bootstrap: str, topics: tuple[str, ...]) -> dict[str, int]:
+def size_limits(kafka: Kafka, topics: tuple[str, ...]) -> dict[str, int]:
     """`max.message.bytes` of each topic. Raises RetryableError, PipelineError where a topic is not there."""
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        admin = KafkaAdminClient(**kafka_options(kafka), bootstrap_timeout_ms=PATIENCE_MS)
     except (KafkaError, OSError) as error:
-        raise no_broker(bootstrap) from error
+        raise no_broker(kafka, error) from error
     try:
         missing = sorted(set(topics) - set(admin.list_topics()))
         if missing:
             raise PipelineError(
-                f"topic {missing[0]!r} is not on the broker at {bootstrap}; ./joule up creates the topics, or "
+                f"topic {missing[0]!r} is not on the broker at {kafka.bootstrap}; ./joule up creates the topics, or "
                 "create it with message.timestamp.type=LogAppendTime"
             )
         wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {LIMIT: None}) for topic in topics]
         answer = admin.describe_configs(wanted, config_filter="All")
         return {name: int(configs[LIMIT]["value"]) for name, configs in answer["topic"].items()}
     except KafkaError as error:
-        raise RetryableError(f"the broker at {bootstrap} did not tell of its topics: {error}") from error
+        raise trouble(kafka, error, "did not tell of its topics") from error
     finally:
         admin.close()

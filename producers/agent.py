@@ -141,7 +141,7 @@ def serve(settings: Settings, stop: threading.Event) -> None:
     """Sample this machine and send until `stop` is set. Raises PipelineError where it cannot begin."""
     name = new_producer_id(settings.node.node_id)
     spool_max_mib = settings.tracker.spool_max_mib
-    sink = kafka_publisher(settings.kafka.bootstrap, settings.spool_dir, name, spool_max_mib)
+    sink = kafka_publisher(settings.kafka, settings.spool_dir, name, spool_max_mib)
     try:
         agent = build_agent(settings, sink, SystemClock())
         log.info("node %s: a sample every %g s", settings.node.node_id, settings.node.interval_s)

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from conf.clients import kafka_options
+from conf.kafka_trouble import kafka_tls, told_by_client
+from conf.sections import Kafka
 from producers.exits import Shield
-from producers.kafka_link import CONNECT_TIMEOUT_MS, listens, quiet_vendor_log, words
+from producers.kafka_link import CONNECT_TIMEOUT_MS, listens, no_answer, quiet_vendor_log, words
 from schemas import reasons
 from schemas.checks import check_fields, require
 from schemas.errors import ContractError, RetryableError
@@ -141,17 +144,18 @@ class KafkaControl:
     """
 
     def __init__(
-        self, bootstrap: str, client_id: str, since: datetime, probe: Callable[[str], bool] = listens
+        self, kafka: Kafka, client_id: str, since: datetime, probe: Callable[[str], bool] = listens
     ) -> None:
         quiet_vendor_log()
-        self._bootstrap, self._probe = bootstrap, probe
+        self._kafka, self._bootstrap, self._probe = kafka, kafka.bootstrap, probe
         self._need_broker()
-        kafka = importlib.import_module("kafka")  # half a second that no training waits for
+        kafka_tls(kafka)
+        library = importlib.import_module("kafka")  # half a second that no training waits for
         self._errors = (importlib.import_module("kafka.errors").KafkaError, OSError, RuntimeError)
         self._heard_s = time.monotonic()
         try:
-            self._consumer = kafka.KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
+            self._consumer = library.KafkaConsumer(
+                **kafka_options(kafka),
                 client_id=client_id,
                 group_id=None,
                 enable_auto_commit=False,
@@ -165,12 +169,12 @@ class KafkaControl:
                 metrics_enabled=False,
             )
         except self._errors as error:
-            raise RetryableError(f"no Kafka broker answers at {bootstrap}: {words(error)}") from error
+            raise no_answer(kafka, error) from error
         try:
-            self._seek(kafka.TopicPartition, to_ms(since))
+            self._seek(library.TopicPartition, to_ms(since))
         except self._errors as error:
             self.close()
-            raise RetryableError(f"{RUN_CONTROL} at {bootstrap} cannot be read: {words(error)}") from error
+            raise self._failed("cannot be read", error) from error
         except RetryableError:
             self.close()
             raise
@@ -180,7 +184,7 @@ class KafkaControl:
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         except self._errors as error:
-            raise RetryableError(f"{RUN_CONTROL} at {self._bootstrap} failed: {words(error)}") from error
+            raise self._failed("failed", error) from error
         if not found and time.monotonic() - self._heard_s < PROBE_S:
             return ()
         if not found:
@@ -194,6 +198,11 @@ class KafkaControl:
             self._consumer.close(timeout_ms=int(POLL_S * 1000))
         except self._errors as error:
             log.debug("the consumer of %s did not close: %s", RUN_CONTROL, error)
+
+    def _failed(self, how: str, error: BaseException) -> RetryableError:
+        return told_by_client(self._kafka, error) or RetryableError(
+            f"{RUN_CONTROL} at {self._bootstrap} {how}: {words(error)}"
+        )
 
     def _need_broker(self) -> None:
         # Asked first, since the library leaves a socket open for each connection that is refused.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from conf import knocking
+from conf.clients import kafka_options
+from conf.kafka_trouble import kafka_refusal, kafka_tls, told_by_client
+from conf.sections import Kafka
 from producers.spool import Message
 from schemas.errors import RetryableError
 
@@ -44,19 +47,21 @@ Connect = Callable[[], Link]
 class KafkaLink:
     """An idempotent producer with acks=all. Raises RetryableError where the broker is away."""
 
-    def __init__(self, bootstrap: str, client_id: str, factory: Callable[..., Any] | None = None) -> None:
+    def __init__(self, kafka: Kafka, client_id: str, factory: Callable[..., Any] | None = None) -> None:
         quiet_vendor_log()
-        if factory is None and not any(listens(address) for address in bootstrap.split(",")):
+        if factory is None and not any(listens(address) for address in kafka.bootstrap.split(",")):
             # Asked first, since the library leaves a socket open for each connection that is refused.
             raise RetryableError(
-                f"no Kafka broker listens at {bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
+                f"no Kafka broker listens at {kafka.bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
             )
+        self._kafka = kafka
+        kafka_tls(kafka)
         # Loaded here, in the publisher's thread: half a second that no training waits for.
         self._errors = importlib.import_module("kafka.errors")
         self._refusals = (self._errors.MessageSizeTooLargeError, self._errors.RecordListTooLargeError)
         try:
             self._producer = (factory or importlib.import_module("kafka").KafkaProducer)(
-                bootstrap_servers=bootstrap.split(","),
+                **kafka_options(kafka),
                 client_id=client_id,
                 acks="all",
                 enable_idempotence=True,
@@ -68,7 +73,7 @@ class KafkaLink:
                 metrics_enabled=False,
             )
         except (self._errors.KafkaError, OSError, RuntimeError) as error:
-            raise RetryableError(f"no Kafka broker answers at {bootstrap}: {words(error)}") from error
+            raise no_answer(kafka, error) from error
 
     def deliver(self, messages: Sequence[Message]) -> Delivery:
         """Send in order and wait for the acknowledgements.
@@ -94,7 +99,8 @@ class KafkaLink:
                 problem = problem or future.exception
                 break
         if problem is not None and not acknowledged and not refused:
-            raise RetryableError(f"Kafka did not take the messages: {words(problem)}") from problem
+            why = RetryableError(f"Kafka did not take the messages: {words(problem)}")
+            raise told_by_client(self._kafka, problem) or why from problem
         return Delivery(acknowledged, refused, None if problem is None else words(problem))
 
     def _send(self, message: Message, sent: list[tuple[Message, Any]], refused: list[Message]) -> None:
@@ -118,12 +124,14 @@ class KafkaLink:
 
 def listens(address: str) -> bool:
     """Whether something takes connections at `host:port`."""
-    host, _, port = address.strip().rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_MS / 1000):
-            return True
-    except (OSError, ValueError):
-        return False
+    return knocking.listens(address, CONNECT_TIMEOUT_MS / 1000)
+
+
+def no_answer(kafka: Kafka, error: BaseException) -> RetryableError:
+    """The error for a broker that takes connections and did not let us in, or went away meanwhile."""
+    return kafka_refusal(kafka, error) or RetryableError(
+        f"no Kafka broker answers at {kafka.bootstrap}: {words(error)}"
+    )
 
 
 def words(error: BaseException) -> str:

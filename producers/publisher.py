@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from conf.sections import Kafka
 from producers.kafka_link import Connect, KafkaLink, Link
 from producers.spool import SUFFIX, Spool, orphans
 from schemas.errors import RetryableError
@@ -218,7 +219,7 @@ class Publisher:
 
 
 def kafka_publisher(
-    bootstrap: str, folder: Path, name: str, max_mib: float, on_connect: Callable[[], None] | None = None
+    kafka: Kafka, folder: Path, name: str, max_mib: float, on_connect: Callable[[], None] | None = None
 ) -> Publisher:
     """The publisher on a real broker."""
-    return Publisher(lambda: KafkaLink(bootstrap, f"joulestream-{name}"), folder, name, max_mib, on_connect)
+    return Publisher(lambda: KafkaLink(kafka, f"joulestream-{name}"), folder, name, max_mib, on_connect)

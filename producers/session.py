@@ -91,7 +91,7 @@ def open_session(
     registry = Registry(settings.registry_dir)
     entry = registry.enter(producer_id, run_id, os.getpid(), at.wall, own_visible_gpus(uuids))
     sink = options.sink or kafka_publisher(
-        settings.kafka.bootstrap,
+        settings.kafka,
         settings.spool_dir,
         producer_id,
         settings.tracker.spool_max_mib,
@@ -110,7 +110,7 @@ def open_session(
 
 def _control(run_id: str, producer_id: str, settings: Settings, at: Instant, shield: Shield) -> ControlReader:
     def connect() -> KafkaControl:
-        return KafkaControl(settings.kafka.bootstrap, f"joulestream-{producer_id}", at.wall)
+        return KafkaControl(settings.kafka, f"joulestream-{producer_id}", at.wall)
 
     return ControlReader(run_id, connect, shield)
 

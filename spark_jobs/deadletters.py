@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from conf.clients import kafka_options
+from conf.sections import Kafka
 from schemas.documents import DOCUMENT_VERSION, coordinates_id
 from schemas.errors import ContractError
 from schemas.topics import DLQ
@@ -91,25 +93,23 @@ class DeadLetter:
 
 
 @lru_cache(maxsize=2)
-def _producer(bootstrap: str) -> KafkaProducer:
-    return KafkaProducer(
-        bootstrap_servers=bootstrap.split(","), acks="all", max_request_size=MAX_REQUEST_BYTES, linger_ms=5
-    )
+def _producer(kafka: Kafka) -> KafkaProducer:
+    return KafkaProducer(**kafka_options(kafka), acks="all", max_request_size=MAX_REQUEST_BYTES, linger_ms=5)
 
 
-def _leave_producer(bootstrap: str) -> None:
+def _leave_producer(kafka: Kafka) -> None:
     """Give up a producer whose broker is away, with what it holds: all of it is sent again by a new one."""
     if _producer.cache_info().currsize:
-        _producer(bootstrap).close(timeout=0)
+        _producer(kafka).close(timeout=0)
     _producer.cache_clear()
 
 
-def send(bootstrap: str, letters: Sequence[DeadLetter], pause_s: float = 1.0) -> None:
+def send(kafka: Kafka, letters: Sequence[DeadLetter], pause_s: float = 1.0) -> None:
     """Send to the dead-letter topic and wait for the acknowledgement; waits for a broker that is away."""
     away = False
     while True:
         try:
-            producer = _producer(bootstrap)
+            producer = _producer(kafka)
             sent = [
                 producer.send(
                     DLQ,
@@ -125,7 +125,7 @@ def send(bootstrap: str, letters: Sequence[DeadLetter], pause_s: float = 1.0) ->
             if not away:
                 log.warning("dead-letter topic is away (%s); waiting for it", type(error).__name__)
                 away = True
-            _leave_producer(bootstrap)
+            _leave_producer(kafka)
             time.sleep(pause_s)
         else:
             return

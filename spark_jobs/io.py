@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from conf.clients import spark_kafka_options
 from conf.settings import Settings
 from spark_jobs.sources import Source
 from spark_jobs.writer import BatchWriter
@@ -17,7 +18,7 @@ def read_topic(spark: SparkSession, settings: Settings, topic: str, start: Mappi
     """The topic as a stream; `start` (offset by partition) counts only where there is no checkpoint."""
     return (
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", settings.kafka.bootstrap)
+        .options(**spark_kafka_options(settings.kafka))
         .option("subscribe", topic)
         .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in start.items()}}))
         .option("maxOffsetsPerTrigger", settings.stream.max_offsets_per_trigger)

@@ -10,6 +10,7 @@ from threading import Event
 
 from conf.settings import Settings
 from schemas.errors import PipelineError
+from spark_jobs import offsets
 from spark_jobs.forecast.wiring import models_of
 from spark_jobs.lease import Lease, LeaseLostError, acquire
 from spark_jobs.runner import Runner
@@ -48,8 +49,11 @@ class Keeper(threading.Thread):
 
 def run_job(settings: Settings, stop: Event) -> None:
     """Run both queries until `stop`, or until the first dies. Raises PipelineError."""
-    db, patience = connect(Address.of(settings)), Patience(stop)
+    db, patience = connect(Address.of(settings)), Patience(stop, first=True)
     patience(lambda: ensure_collections(db, settings))
+    # Asked before Spark is, so that a broker that does not let us in is said at once, in one line.
+    kafka, topic = settings.kafka, next(iter(SOURCES.values())).topic
+    offsets.patiently(lambda: offsets.latest(kafka, topic), stop, first=True)
     seconds = settings.stream.lease_s
     leases = {query: patience(partial(acquire, db, query, seconds, stop)) for query in SOURCES}
     keeper = Keeper(leases.values(), seconds / 4, stop, patience)

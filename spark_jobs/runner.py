@@ -118,9 +118,9 @@ class Runner:
         )
 
     def _start_offsets(self) -> Mapping[int, int]:
-        bootstrap, topic = self.settings.kafka.bootstrap, self.source.topic
-        first = offsets.patiently(lambda: offsets.earliest(bootstrap, topic), self.stop)
-        last = offsets.patiently(lambda: offsets.latest(bootstrap, topic), self.stop)
+        kafka, topic = self.settings.kafka, self.source.topic
+        first = offsets.patiently(lambda: offsets.earliest(kafka, topic), self.stop)
+        last = offsets.patiently(lambda: offsets.latest(kafka, topic), self.stop)
         return recovery.start_offsets(self.db, self.source, first, last)
 
     def _adopt(self, writer: BatchWriter) -> None:
@@ -138,7 +138,7 @@ class Runner:
             source.query,
             generation.number,
             Address.of(self.settings),
-            self.settings.kafka.bootstrap,
+            self.settings.kafka,
             generation.settings.window_ms,
         )
         records = io.read_topic(self.spark, self.settings, source.topic, generation.start)
@@ -195,8 +195,8 @@ class Runner:
             self.start(force_new=True)
         elif any(word in text for word in _AWAY) and self.starts <= STARTS_WITHOUT_PROGRESS:
             log.warning("query %s: Kafka is away; it goes on when the broker is back", self.source.query)
-            bootstrap, topic = self.settings.kafka.bootstrap, self.source.topic
-            offsets.patiently(lambda: offsets.latest(bootstrap, topic), self.stop)
+            kafka, topic = self.settings.kafka, self.source.topic
+            offsets.patiently(lambda: offsets.latest(kafka, topic), self.stop)
             self.start()
         else:
             raise PipelineError(f"query {self.source.query} died: {text[:2000]}")

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, TypeAlias, TypeVar
 
+from pydantic import SecretStr
 from pymongo import ASCENDING, MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -26,7 +27,11 @@ from pymongo.errors import (
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from conf.clients import mongo_options
+from conf.mongo_trouble import mongo_refusal, mongo_unusable
+from conf.sections import MongoDB
 from conf.settings import Settings
+from conf.trouble import Refused
 from schemas import documents
 from schemas.errors import PipelineError, RetryableError
 
@@ -47,41 +52,46 @@ _PASSING = frozenset({6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the documents live; picklable, so that executors can connect by themselves."""
+    """Where the documents live; picklable, so that executors can connect by themselves. Hides its secrets."""
 
-    uri: str = field(repr=False)
-    database: str
-    timeout_s: float
+    mongodb: MongoDB
 
     @classmethod
     def of(cls, settings: Settings) -> Address:
         """The store that the settings name."""
-        mongodb = settings.mongodb
-        return cls(mongodb.uri.get_secret_value(), mongodb.database, mongodb.timeout_s)
+        return cls(settings.mongodb)
+
+    @classmethod
+    def at(cls, uri: str, database: str, timeout_s: float) -> Address:
+        """A store of which nothing but this is said."""
+        return cls(MongoDB(uri=SecretStr(uri), database=database, timeout_s=timeout_s))
+
+    @property
+    def uri(self) -> str:
+        """Its connection string, with the password if that holds one."""
+        return self.mongodb.uri.get_secret_value()
+
+    @property
+    def database(self) -> str:
+        return self.mongodb.database
 
 
 def connect(address: Address) -> Db:
     """A new client's database: dates with UTC, majority and journaled writes, primary reads.
 
-    Raises PipelineError where the URI cannot be read.
+    Raises PipelineError where the URI or a certificate's file cannot be used.
     """
-    timeout_ms = int(address.timeout_s * 1000)
     try:
         client: MongoClient[Doc] = MongoClient(
-            address.uri,
-            tz_aware=True,
-            appname="joulestream",
-            serverSelectionTimeoutMS=timeout_ms,
-            connectTimeoutMS=timeout_ms,
-            retryWrites=False,
+            **mongo_options(address.mongodb), appname="joulestream", retryWrites=False
         )
         return client.get_database(
             address.database,
             write_concern=WriteConcern(w="majority", j=True),
             read_preference=ReadPreference.PRIMARY,
         )
-    except (PyMongoError, ValueError) as error:
-        raise PipelineError(f"JOULE_MONGODB_URI cannot be used: {error}") from None
+    except (PyMongoError, ValueError, OSError) as error:
+        raise mongo_unusable(address.mongodb, error) from None
 
 
 def life_of(db: Db) -> object | None:
@@ -105,10 +115,16 @@ def is_away(error: PyMongoError) -> bool:
 
 @contextmanager
 def server_errors(what: str) -> Iterator[None]:
-    """Turn the driver's errors into RetryableError (away for now) or PipelineError, for short-lived callers."""
+    """Turn the driver's errors into RetryableError (away for now) or PipelineError, for short-lived callers.
+
+    One that does not let us in is Refused, with the reason.
+    """
     try:
         yield
     except PyMongoError as error:
+        refused = mongo_refusal(error)
+        if refused is not None:
+            raise refused from None
         if is_away(error):
             raise RetryableError(
                 f"{what} does not answer ({type(error).__name__}); start it (`./joule up`) or check JOULE_MONGODB_URI"
@@ -121,7 +137,11 @@ class Stopped(PipelineError):
 
 
 class Patience:
-    """Repeats a call while the store is away: back-off to `longest_s`, one log line per change of state."""
+    """Repeats a call while the store is away: back-off to `longest_s`, one log line per change of state.
+
+    A store that does not let us in is away as well, and the line says why; with `first` that is an error as long
+    as no call has succeeded: whoever starts with a wrong password should end, and say so.
+    """
 
     def __init__(
         self,
@@ -129,38 +149,51 @@ class Patience:
         longest_s: float = 5.0,
         sleep: Callable[[float], None] = time.sleep,
         level: int = logging.WARNING,
+        first: bool = False,
     ) -> None:
+        self._first = first
         self._level = level
         self._stop = stop
         self._longest_s = longest_s
         self._sleep = sleep
-        self._away = False
+        self._told = ""  # what was said last; empty while the store answers
         self._lock = Lock()
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """The call's result. Raises Stopped when asked to stop meanwhile; other errors as they are."""
+        """The call's result. Raises Stopped when asked to stop meanwhile, Refused; other errors as they are."""
         pause_s = 0.1
         while True:
             try:
                 result = call()
             except PyMongoError as error:
-                if not is_away(error):
+                refused = mongo_refusal(error)
+                if refused is not None and self._first:
+                    raise refused from None
+                if refused is None and not is_away(error):
                     raise
-                self._now("document store is away (%s); waiting for it", type(error).__name__, away=True)
+                self._wait_for(refused, error)
             else:
-                self._now("document store is back", away=False)
+                self._arrived()
                 return result
             if self._stop is not None and self._stop.is_set():
                 raise Stopped("stopped while the document store was away; nothing is lost")
             self._sleep(pause_s)
             pause_s = min(pause_s * 2, self._longest_s)
 
-    def _now(self, text: str, *values: str, away: bool) -> None:
-        """Say so once, whichever thread sees it first."""
+    def _wait_for(self, refused: Refused | None, error: PyMongoError) -> None:
+        """Say once that we wait, whichever thread sees it first, and again where the server gives a new reason."""
+        text = str(refused or f"document store is away ({type(error).__name__})")
         with self._lock:
-            if self._away != away:
-                self._away = away
-                log.log(self._level, text, *values)
+            if not self._told or (refused is not None and self._told != text):
+                log.log(self._level, "%s; waiting for it", text)
+                self._told = text
+
+    def _arrived(self) -> None:
+        with self._lock:
+            self._first = False
+            if self._told:
+                self._told = ""
+                log.log(self._level, "document store is back")
 
 
 def find_by_ids(collection: Collection[Doc], ids: Sequence[str], projection: Any = None) -> Iterable[Doc]:

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark import TaskContext
 
+from conf.sections import Kafka
 from schemas import documents, reasons
 from schemas.errors import ContractError, PipelineError
 from schemas.parse import Parsed, too_large
@@ -54,7 +55,7 @@ class Verdict:
     query: str
     generation: int
     address: Address
-    bootstrap: str
+    kafka: Kafka
     window_ms: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -268,7 +269,7 @@ class Task:
         fresh = [letter for letter in bad if self._counts(letter.message)]
         for letter in fresh:
             self.tally.rejected[letter.error.code] = self.tally.rejected.get(letter.error.code, 0) + 1
-        deadletters.send(self.spec.bootstrap, fresh)
+        deadletters.send(self.spec.kafka, fresh)
 
     def write_receipt(self) -> None:
         """Tell the driver what this task did; a retry replaces it."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from conf.sections import MongoDB
 from dashboard.store import Store, connect
 from schemas.documents import COLLECTIONS, window_id
 from schemas.units import kwh_from_j
@@ -38,7 +39,7 @@ RUNS = (
 
 def filled(uri: str, name: str, fill: Any, now: datetime) -> Iterator[Store]:
     """Reads of a database of its own that `fill` has filled; removed afterwards."""
-    with connect(uri) as client:
+    with connect(MongoDB(uri=uri)) as client:
         client.drop_database(name)
         if fill is not None:
             fill(client[name], now)

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from conf.settings import Settings, Stream
+from conf.settings import Kafka, Settings, Stream
 from schemas import documents
 from schemas.times import to_ms
 from spark_jobs import deadletters, io, offsets, verdict
@@ -98,9 +98,9 @@ class World:
         patch = self.monkeypatch.setattr
         patch(verdict, "_database", lambda address: self.store)
         patch(verdict, "Patience", lambda *_, **__: patient())
-        patch(deadletters, "send", lambda bootstrap, letters: self.letters.extend(letters))
-        patch(offsets, "earliest", lambda bootstrap, topic: dict(enumerate(self.topic.first)))
-        patch(offsets, "latest", lambda bootstrap, topic: dict(enumerate(map(len, self.topic.partitions))))
+        patch(deadletters, "send", lambda kafka, letters: self.letters.extend(letters))
+        patch(offsets, "earliest", lambda kafka, topic: dict(enumerate(self.topic.first)))
+        patch(offsets, "latest", lambda kafka, topic: dict(enumerate(map(len, self.topic.partitions))))
         patch(io, "path_exists", lambda spark, path: path in self.checkpoints)
         patch(io, "write_batches", self._write_batches)
         patch(Runner, "_frame", lambda runner, generation: spec_of(runner, generation))
@@ -125,7 +125,7 @@ class World:
 def spec_of(runner: Runner, generation: Any) -> Verdict:
     """What `Runner._frame` makes its DataFrame with."""
     address: Any = None
-    return Verdict(runner.source.query, generation.number, address, "", generation.settings.window_ms)
+    return Verdict(runner.source.query, generation.number, address, Kafka(), generation.settings.window_ms)
 
 
 def patient() -> Patience:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conf.sections import Kafka
 from spark_jobs import accounts, deadletters, verdict
 from spark_jobs.books import WindowPage
 from spark_jobs.deadletters import Message
@@ -45,9 +46,9 @@ def message(offset: int, value: bytes) -> Message:
 
 def task_of(db: Db, monkeypatch: pytest.MonkeyPatch, address: Address) -> Task:
     """A task of the latched batch; dead letters stay here."""
-    monkeypatch.setattr(deadletters, "send", lambda bootstrap, letters: None)
+    monkeypatch.setattr(deadletters, "send", lambda kafka, letters: None)
     monkeypatch.setattr(verdict, "_database", lambda address: db)
-    return Task.open(Verdict("training", 0, address, "", WINDOW_MS), 0)
+    return Task.open(Verdict("training", 0, address, Kafka(), WINDOW_MS), 0)
 
 
 def page(parts: Parts) -> dict[str, WindowPage]:

@@ -17,6 +17,8 @@ from typing import Any
 from bench.pipeline import inserts, live, report
 from bench.pipeline.servers import Servers, machine, servers
 from bench.pipeline.sizes import FULL, QUICK, Sizes
+from conf.clients import kafka_options
+from conf.sections import Kafka
 from conf.settings import Settings
 from joulestream.local.jars import ensure_jars
 from joulestream.local.java import find_java
@@ -92,7 +94,7 @@ def run(sizes: Sizes, name: str) -> dict[str, Any]:
                 "memory": dict.fromkeys(("peak_mib", "half_mib", "end_mib")),
             }
             if sizes.live_s > 0:
-                _empty_topic(own)
+                _empty_topic(own.settings(folder, "bench").kafka)
                 say(
                     f"bench: latency at {sizes.live_rate} events/s, {sizes.live_runs} runs then {sizes.few_runs}"
                 )
@@ -158,15 +160,15 @@ def _stages(own: Servers, settings: Settings, log: Path, sizes: Sizes) -> Any:
         end_group(process.pid, STAGES_STOP_S, process)
 
 
-def _empty_topic(own: Servers) -> None:
+def _empty_topic(kafka: Kafka) -> None:
     """Let the latency job begin with its own backlog only."""
     from kafka import KafkaAdminClient, TopicPartition
 
     from schemas.topics import TRAINING_EVENTS
     from spark_jobs.offsets import latest
 
-    ends = latest(own.bootstrap, TRAINING_EVENTS)
-    admin = KafkaAdminClient(bootstrap_servers=own.bootstrap)
+    ends = latest(kafka, TRAINING_EVENTS)
+    admin = KafkaAdminClient(**kafka_options(kafka))
     try:
         admin.delete_records({TopicPartition(TRAINING_EVENTS, p): end for p, end in ends.items()})
     finally:

@@ -115,7 +115,7 @@ def measure(servers: Servers, folder: Path, sizes: Sizes) -> dict[str, Any]:
     settings = servers.settings(folder / "live", "live")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        backlog = pool.apply(send_backlog, (servers.bootstrap, sizes))
+        backlog = pool.apply(send_backlog, (settings.kafka, sizes))
         job = stream_service(settings, servers.java, folder / "stream.log")
         with running(job) as (process,):
             memory = Memory(process.pid)
@@ -134,7 +134,7 @@ def _steady(settings: Settings, sizes: Sizes, pool: Any, memory: Memory) -> dict
     watcher = Watcher(db, probe_prefix(sizes))
     watcher.start()
     began_s = time.time()
-    sending = pool.apply_async(send_live, (settings.kafka.bootstrap, sizes, sizes.settle_s + sizes.live_s))
+    sending = pool.apply_async(send_live, (settings.kafka, sizes, sizes.settle_s + sizes.live_s))
     sent, rate = sending.get(timeout=sizes.settle_s + sizes.live_s + 60)
     ended_s = time.time()
     time.sleep(TAIL_S)
@@ -157,7 +157,7 @@ def _wait_for_backlog(settings: Settings, db: Db) -> float:
     """Until the job has settled all that was there; how long that took (s)."""
     began = time.monotonic()
     while time.monotonic() < began + LONGEST_BACKLOG_S:
-        ends = latest(settings.kafka.bootstrap, TRAINING_EVENTS)
+        ends = latest(settings.kafka, TRAINING_EVENTS)
         settled = {
             d["partition"]: d["next_offset"] for d in db[documents.ACCOUNTS].find({"topic": TRAINING_EVENTS})
         }

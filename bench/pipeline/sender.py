@@ -9,18 +9,20 @@ from kafka import KafkaProducer
 
 from bench.pipeline.events import Fleet, Mix, node_sample, topic_of
 from bench.pipeline.sizes import Sizes
+from conf.clients import kafka_options
+from conf.sections import Kafka
 from schemas.topics import NODE_METRICS, TRAINING_EVENTS
 
 PROBE = "probe"
 
 
-def _producer(bootstrap: str, linger_ms: int) -> KafkaProducer:
-    return KafkaProducer(bootstrap_servers=bootstrap, linger_ms=linger_ms, batch_size=256 * 1024)
+def _producer(kafka: Kafka, linger_ms: int) -> KafkaProducer:
+    return KafkaProducer(**kafka_options(kafka), linger_ms=linger_ms, batch_size=256 * 1024)
 
 
-def send_backlog(bootstrap: str, sizes: Sizes) -> int:
+def send_backlog(kafka: Kafka, sizes: Sizes) -> int:
     """Fill the topic with what a job finds when it starts after an outage; the number of messages."""
-    producer = _producer(bootstrap, 20)
+    producer = _producer(kafka, 20)
     mix = Mix(sizes.seed + 1, sizes.live_runs, sizes.users, sizes.models, "past")
     for key, value in topic_of(mix, sizes.backlog, datetime.now(timezone.utc)):
         producer.send(TRAINING_EVENTS, key=key.encode(), value=value)
@@ -29,12 +31,12 @@ def send_backlog(bootstrap: str, sizes: Sizes) -> int:
     return sizes.backlog
 
 
-def send_live(bootstrap: str, sizes: Sizes, seconds: float) -> tuple[dict[str, list[float]], float]:
+def send_live(kafka: Kafka, sizes: Sizes, seconds: float) -> tuple[dict[str, list[float]], float]:
     """Events of all runs in turn for so long; when each event of each probe was sent, and the rate reached.
 
     The first runs in turn are probes: their ids say so, else they are as the others.
     """
-    producer = _producer(bootstrap, 0)
+    producer = _producer(kafka, 0)
     fleets = [
         Fleet(_mix(sizes, probe_prefix(sizes), sizes.probes)),
         Fleet(_mix(sizes, f"live{sizes.live_runs}", sizes.live_runs - sizes.probes)),

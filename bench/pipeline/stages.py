@@ -27,6 +27,7 @@ from bench.pipeline.events import Mix, topic_of
 from bench.pipeline.report import Batch, steady_rate
 from bench.pipeline.sizes import Sizes
 from bench.pipeline.standin import StorelessVerdict, parse_only, parsed_columns
+from conf.clients import spark_kafka_options
 from conf.settings import Settings, load_settings
 from spark_jobs import io, offsets, transforms
 from spark_jobs.lease import acquire
@@ -77,7 +78,7 @@ class Steps:
                 writer.write_table(pa.table([pa.array(keys), pa.array(values, pa.binary())], schema=SCHEMA))
         # One task keeps their order.
         rows = self.spark.read.parquet(str(file)).coalesce(1)
-        target = rows.write.format("kafka").option("kafka.bootstrap.servers", self.settings.kafka.bootstrap)
+        target = rows.write.format("kafka").options(**spark_kafka_options(self.settings.kafka))
         target.option("topic", TRAINING.topic).option("kafka.linger.ms", "20").save()
         file.unlink()
 
@@ -95,7 +96,7 @@ class Steps:
         """The job's own frame, with a verdict that needs no store."""
         stream = self.settings.stream
         address = Address.of(self.settings)
-        spec = Verdict("training", 0, address, self.settings.kafka.bootstrap, stream.window_s * 1000)
+        spec = Verdict("training", 0, address, self.settings.kafka, stream.window_s * 1000)
         new = transforms.judged(transforms.bounded(self._records()), TRAINING, StorelessVerdict(spec))
         timely = transforms.watermarked(new, stream.watermark_s)
         summed = transforms.windows(transforms.by_dimension(timely, TRAINING), TRAINING, stream.window_s)
@@ -117,7 +118,7 @@ class Steps:
             runner.close()
 
     def _records(self) -> DataFrame:
-        start = offsets.earliest(self.settings.kafka.bootstrap, TRAINING.topic)
+        start = offsets.earliest(self.settings.kafka, TRAINING.topic)
         return io.read_topic(self.spark, self.settings, TRAINING.topic, start)
 
     def _to_nothing(self, frame: DataFrame, name: str, mode: str) -> dict[str, Any]:

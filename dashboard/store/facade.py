@@ -8,6 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from conf.sections import MongoDB
 from dashboard.store import health, nodes, runs, series, windows
 from dashboard.store.alerts import AlertReads
 from dashboard.store.budgets import BudgetReads
@@ -42,14 +43,14 @@ class Store:
 
     def __init__(
         self,
-        client_or_uri: MongoClient[dict[str, Any]] | str,
+        client_or_section: MongoClient[dict[str, Any]] | MongoDB,
         database: str = "energy_emissions",
         *,
         stale_after_s: float = 120.0,
         window_s: int = 60,
-        timeout_s: float = 5.0,
     ) -> None:
-        client = connect(client_or_uri, timeout_s) if isinstance(client_or_uri, str) else client_or_uri
+        given = client_or_section
+        client = connect(given) if isinstance(given, MongoDB) else given
         self._client = client
         self._reader = Reader(client, database)
         self._stale_after_s = stale_after_s

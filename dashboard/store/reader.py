@@ -9,11 +9,13 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, ExecutionTimeout, OperationFailure, PyMongoError
 
+from conf.clients import mongo_options
+from conf.mongo_trouble import mongo_refusal, mongo_unusable
+from conf.sections import MongoDB
 from schemas.errors import PipelineError, RetryableError
 
 Document = Mapping[str, Any]
 CHUNK = 500
-UNAUTHORISED = frozenset({13, 18})
 
 
 class StoreAway(RetryableError):
@@ -24,24 +26,19 @@ class ReadTooSlow(RetryableError):
     """One read took longer than its budget; the store itself is there."""
 
 
-def connect(uri: str, timeout_s: float = 5.0) -> MongoClient[dict[str, Any]]:
-    """A client that gives up after `timeout_s`; it connects lazily, so an absent server is no error here."""
-    wait_ms = int(timeout_s * 1000)
+def connect(mongodb: MongoDB) -> MongoClient[dict[str, Any]]:
+    """A client that gives up after `mongodb.timeout_s`.
+
+    It connects lazily, so an absent server is no error here. Raises PipelineError where the address or a
+    certificate's file cannot be used.
+    """
+    answer_ms = max(int(mongodb.timeout_s * 1000), 1000) * 4
     try:
         return MongoClient(
-            uri,
-            appname="joulestream-dashboard",
-            tz_aware=True,
-            serverSelectionTimeoutMS=wait_ms,
-            connectTimeoutMS=wait_ms,
-            socketTimeoutMS=max(wait_ms, 1000) * 4,
+            **mongo_options(mongodb), appname="joulestream-dashboard", socketTimeoutMS=answer_ms
         )
-    except (ConfigurationError, ValueError):
-        # The vendor's message quotes the address, which may hold a password.
-        raise PipelineError(
-            "the address in mongodb.uri / JOULE_MONGODB_URI cannot be used; "
-            "expected mongodb://host:port or mongodb+srv://host"
-        ) from None
+    except (ConfigurationError, ValueError, OSError) as error:
+        raise mongo_unusable(mongodb, error) from None
 
 
 class Reader:
@@ -107,16 +104,17 @@ class Reader:
         except ExecutionTimeout as error:
             raise ReadTooSlow("the read took longer than it may; try a shorter range") from error
         except OperationFailure as error:
-            if error.code in UNAUTHORISED:
-                raise StoreAway(
-                    f"the document store at {self.hosts} refused the user; give one that may read "
-                    "the database in mongodb.uri / JOULE_MONGODB_URI"
-                ) from None
+            refused = mongo_refusal(error)
+            if refused is not None:
+                raise StoreAway(f"{refused} ({self.hosts})") from None
             raise PipelineError(
                 f"the document store at {self.hosts} cannot answer this question (code {error.code}); "
                 "expected MongoDB 6 or newer"
             ) from error
         except PyMongoError as error:
+            refused = mongo_refusal(error)
+            if refused is not None:
+                raise StoreAway(str(refused)) from None
             raise StoreAway(
                 f"the document store at {self.hosts} does not answer ({type(error).__name__}); "
                 "start it with ./joule up, or correct mongodb.uri / JOULE_MONGODB_URI"

@@ -34,7 +34,7 @@ def configured(settings: Settings, stop: threading.Event | None = None) -> Mappi
 
 def with_stop(channels: Mapping[str, Channel], settings: Settings) -> Mapping[str, Channel]:
     """And the one that asks runs to stop, which only budgets use."""
-    return {**channels, "stop": Stop(settings.kafka.bootstrap)}
+    return {**channels, "stop": Stop(settings.kafka)}
 
 
 def words(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pymongo.errors import PyMongoError
 
+from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings, load_settings
 from joulestream.alerting.channels import configured, with_stop, words
 from joulestream.alerting.lanes import Lanes
@@ -53,7 +54,7 @@ class AlertsService:
         for line in words(self._settings):
             log.info("%s", line)
         db = connect(Address.of(self._settings))
-        patience = Patience(self._stop, sleep=lambda seconds: void(self._stop.wait(seconds)))
+        patience = Patience(self._stop, sleep=lambda seconds: void(self._stop.wait(seconds)), first=True)
         outbox = Outbox(db, self._settings.alerts.timeout_s)
         channels = with_stop(self._people, self._settings)
         lanes = Lanes(outbox, channels, tuple(self._people), patience, self._now)
@@ -120,7 +121,8 @@ def serve(settings: Settings, stop: threading.Event) -> None:
         AlertsService(settings, stop).run()
     except PyMongoError as error:
         why = "does not answer" if is_away(error) else f"refused: {error}"
-        raise PipelineError(f"the document store {why}; check JOULE_MONGODB_URI") from None
+        refused = mongo_refusal(error, settings.mongodb)
+        raise refused or PipelineError(f"the document store {why}; check JOULE_MONGODB_URI") from None
 
 
 def main() -> int:

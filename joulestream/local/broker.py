@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
-import socket
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from conf.clients import kafka_options
+from conf.kafka_trouble import kafka_refusal
+from conf.knocking import listens
+from conf.sections import Kafka
 from joulestream.local.jars import jar_paths
 from joulestream.local.java import Java
 from joulestream.local.ports import HOST
@@ -46,8 +50,18 @@ group.initial.rebalance.delay.ms=0
 """
 
 
-def broker_service(folder: Path, port: int, controller_port: int, java: Java, log: Path) -> Service:
-    """The broker whose data is in `folder`, on 127.0.0.1; `ensure_jars` has run before."""
+def broker_service(
+    folder: Path,
+    port: int,
+    controller_port: int,
+    java: Java,
+    log: Path,
+    more: Mapping[str, str] | None = None,
+) -> Service:
+    """The broker whose data is in `folder`, on 127.0.0.1; `ensure_jars` has run before.
+
+    `more` are further properties of Kafka's, such as listeners with TLS; they stand above ours.
+    """
     properties = folder / "server.properties"
     return Service(
         name="broker",
@@ -55,38 +69,40 @@ def broker_service(folder: Path, port: int, controller_port: int, java: Java, lo
         log=log,
         env={"JAVA_HOME": str(java.home)},
         port=port,
-        prepare=lambda: _prepare(folder, port, controller_port, java, log),
-        ready=lambda: broker_away(f"{HOST}:{port}"),
+        prepare=lambda: _prepare(folder, port, controller_port, java, log, more or {}),
+        ready=lambda: broker_away(Kafka(bootstrap=f"{HOST}:{port}")),
         ready_timeout_s=120,
         stop_timeout_s=45,
     )
 
 
-def broker_away(bootstrap: str, timeout_s: float = 5.0) -> str | None:
-    """None if a broker answers at `bootstrap`, else what went wrong."""
+def broker_away(kafka: Kafka, timeout_s: float = 5.0) -> str | None:
+    """None if a broker answers, else what went wrong."""
     timeout_ms = int(timeout_s * 1000)
     # Knock first: kafka-python leaves a socket open for each connection that is refused.
-    refused = [address for address in bootstrap.split(",") if not _listens(address, timeout_s)]
+    refused = [address for address in kafka.bootstrap.split(",") if not listens(address, timeout_s)]
     if refused:
         return f"a listener at {', '.join(refused)}"
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap,
+            **kafka_options(kafka),
             request_timeout_ms=timeout_ms,
             bootstrap_timeout_ms=timeout_ms,
         )
     except (KafkaError, OSError) as error:
-        return f"an answer at {bootstrap} ({type(error).__name__})"
+        return _no_answer(kafka, error)
     try:
         admin.describe_cluster()
     except (KafkaError, OSError) as error:
-        return f"an answer at {bootstrap} ({type(error).__name__})"
+        return _no_answer(kafka, error)
     finally:
         admin.close()
     return None
 
 
-def _prepare(folder: Path, port: int, controller_port: int, java: Java, log: Path) -> None:
+def _prepare(
+    folder: Path, port: int, controller_port: int, java: Java, log: Path, more: Mapping[str, str]
+) -> None:
     """Write the properties, and give a new folder its cluster id."""
     folder.mkdir(parents=True, exist_ok=True)
     log_dir = folder / "data"
@@ -99,6 +115,7 @@ def _prepare(folder: Path, port: int, controller_port: int, java: Java, log: Pat
             log_dir=_escaped(log_dir),
             max_message_bytes=MAX_MESSAGE_BYTES,
         )
+        + "".join(f"{name}={value}\n" for name, value in more.items())
     )
     if (log_dir / "meta.properties").is_file():
         return
@@ -121,13 +138,9 @@ def _prepare(folder: Path, port: int, controller_port: int, java: Java, log: Pat
         raise PipelineError(f"the broker's folder {log_dir} could not be formatted{last_words(log)}")
 
 
-def _listens(address: str, timeout_s: float) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout_s):
-            return True
-    except OSError:
-        return False
+def _no_answer(kafka: Kafka, error: BaseException) -> str:
+    refused = kafka_refusal(kafka, error)
+    return str(refused) if refused else f"an answer at {kafka.bootstrap} ({type(error).__name__})"
 
 
 def _java(java: Java, heap: str) -> list[str]:

@@ -18,6 +18,8 @@ from kafka.errors import KafkaError
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from conf.clients import kafka_options, mongo_options
+from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings
 from joulestream import __version__
 from joulestream.context import Context
@@ -133,14 +135,14 @@ def _browser() -> Finding:
 
 def _kafka(ctx: Context) -> Iterable[Finding]:
     bootstrap = ctx.settings.kafka.bootstrap
-    problem = broker_away(bootstrap)
+    problem = broker_away(ctx.settings.kafka)
     if problem:
         state = "wrong" if ctx.state else "note"
         yield Finding("kafka", state, f"{bootstrap} does not answer", f"waiting for {problem}")
         return
     yield Finding("kafka", "ok", f"{bootstrap} answers")
     try:
-        wrong = wrong_timestamp_types(bootstrap)
+        wrong = wrong_timestamp_types(ctx.settings.kafka)
         skew_s = broker_skew_s(ctx.settings)
     except (KafkaError, OSError) as error:
         yield Finding(
@@ -157,21 +159,23 @@ def _kafka(ctx: Context) -> Iterable[Finding]:
 
 
 def _mongodb(ctx: Context) -> Iterable[Finding]:
-    uri = ctx.settings.mongodb.uri.get_secret_value()
-    problem = store_away(uri)
+    problem = store_away(ctx.settings.mongodb)
     if problem:
         yield Finding(
             "mongodb", "wrong" if ctx.state else "note", "does not answer", f"waiting for {problem}"
         )
         return
-    with MongoClient[dict[str, Any]](uri, tz_aware=True, serverSelectionTimeoutMS=3000) as client:
+    with MongoClient[dict[str, Any]](**mongo_options(ctx.settings.mongodb)) as client:
         try:
             server = client.admin.command("buildInfo")["version"]
             before = datetime.now(timezone.utc)
             told = client.admin.command("hello")["localTime"]
         except PyMongoError as error:
             yield Finding(
-                "mongodb", "wrong", f"{type(error).__name__}: {error}", "check the URI's user and rights"
+                "mongodb",
+                "wrong",
+                type(error).__name__,
+                str(mongo_refusal(error, ctx.settings.mongodb) or "look at its log"),
             )
             return
     old = int(server.split(".")[0]) < 6
@@ -188,7 +192,7 @@ def _clock(what: str, skew_s: float) -> Finding:
 
 def broker_skew_s(settings: Settings) -> float | None:
     """The broker's clock minus ours, from a sample written within the last 10 s; None if there is none."""
-    consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap)
+    consumer = KafkaConsumer(**kafka_options(settings.kafka))
     try:
         numbers = consumer.partitions_for_topic(topics.NODE_METRICS) or ()
         places = [TopicPartition(topics.NODE_METRICS, number) for number in numbers]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic_settings import TomlConfigSettingsSource
 
-from conf.settings import CONFIG_FILE, Settings, env_name, load_settings
+from conf.settings import CONFIG_FILE, ConfigError, Settings, env_name, load_settings
 from joulestream.local import services
 from joulestream.local.broker import broker_away, broker_service
 from joulestream.local.java import Java
@@ -19,6 +19,7 @@ from joulestream.local.state import StackState
 from joulestream.local.store import DocumentServer, store_away, store_service, without_password
 from schemas.errors import RetryableError
 
+_ADDRESSES = ("kafka.bootstrap", "mongodb.uri", "mongodb.uri_file")
 # Order of `--port-base N`: N, N+1, N+2, N+3.
 USUAL_PORTS = {"dashboard": 8501, "broker": 9092, "controller": 9093, "store": 27017}
 
@@ -70,10 +71,27 @@ def given_servers(wishes: Wishes) -> tuple[str | None, str | None]:
     """The Kafka and MongoDB that flags, environment or file name; None where nobody did."""
     flags = {"kafka.bootstrap": wishes.kafka_bootstrap, "mongodb.uri": wishes.mongodb_uri}
     settings = load_settings({"data_dir": wishes.data_dir, **flags})
-    named = _named_in_file(wishes.data_dir) | {path for path in flags if env_name(path) in os.environ}
+    named = _named_in_file(wishes.data_dir) | {path for path in _ADDRESSES if env_name(path) in os.environ}
     named |= {path for path, value in flags.items() if value is not None}
     kafka = settings.kafka.bootstrap if "kafka.bootstrap" in named else None
-    return kafka, settings.mongodb.uri.get_secret_value() if "mongodb.uri" in named else None
+    uri = settings.mongodb.uri.get_secret_value() if named & {"mongodb.uri", "mongodb.uri_file"} else None
+    _own_are_plain(settings, kafka, uri)
+    return kafka, uri
+
+
+def _own_are_plain(settings: Settings, kafka: str | None, uri: str | None) -> None:
+    """Raise ConfigError where a server of our own would be asked for TLS or a user, which it does not know."""
+    protocol, mongodb = settings.kafka.security_protocol, settings.mongodb
+    if kafka is None and protocol != "PLAINTEXT":
+        raise ConfigError(
+            f"kafka.security_protocol is {protocol}, and no kafka.bootstrap is given: the broker that joule up "
+            "starts is for this machine only and speaks PLAINTEXT; name yours, or remove the setting"
+        )
+    if uri is None and (mongodb.username or mongodb.tls or mongodb.ca_file or mongodb.cert_file):
+        raise ConfigError(
+            "mongodb.username, tls, ca_file or cert_file is given, and no mongodb.uri: the store that joule up "
+            "starts is for this machine only and knows neither; name yours, or remove the setting"
+        )
 
 
 def _named_in_file(data_dir: Path) -> set[str]:
@@ -151,16 +169,17 @@ def _chores(settings: Settings, java: Java, logs: Path) -> tuple[Chore, ...]:
 def check_given(plan: Plan) -> list[str]:
     """One line per given server that answers. Raises RetryableError for one that does not."""
     lines = []
-    bootstrap = plan.settings.kafka.bootstrap
-    uri = plan.settings.mongodb.uri.get_secret_value()
+    bootstrap, mongodb = plan.settings.kafka.bootstrap, plan.settings.mongodb
     if "broker" not in plan.own:
         _must_answer(
-            f"Kafka at {bootstrap}", "--kafka-bootstrap / JOULE_KAFKA_BOOTSTRAP", broker_away(bootstrap)
+            f"Kafka at {bootstrap}",
+            "--kafka-bootstrap / JOULE_KAFKA_BOOTSTRAP",
+            broker_away(plan.settings.kafka),
         )
         lines.append(f"broker     given: {bootstrap}")
     if "store" not in plan.own:
-        shown = without_password(uri)
-        _must_answer(f"MongoDB at {shown}", "--mongodb-uri / JOULE_MONGODB_URI", store_away(uri, 5))
+        shown = without_password(mongodb.uri.get_secret_value())
+        _must_answer(f"MongoDB at {shown}", "--mongodb-uri / JOULE_MONGODB_URI", store_away(mongodb, 5))
         lines.append(f"store      given: {shown}")
     return lines
 

@@ -16,6 +16,8 @@ from kafka.errors import KafkaError
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from conf.clients import kafka_options, mongo_options
+from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings
 from joulestream.local.java import Java
 from joulestream.local.ports import HOST
@@ -169,13 +171,13 @@ def _waits_for_sign(sign: Path, before: int) -> str | None:
 
 
 def _waits_for_lease(settings: Settings, started: datetime) -> str | None:
-    uri = settings.mongodb.uri.get_secret_value()
+    options = {**mongo_options(settings.mongodb), "serverSelectionTimeoutMS": 2000}
     try:
-        with MongoClient[dict[str, Any]](uri, tz_aware=True, serverSelectionTimeoutMS=2000) as client:
+        with MongoClient[dict[str, Any]](**options) as client:
             leases = client[settings.mongodb.database][documents.LEASES]
             held = {lease["_id"]: lease for lease in leases.find({"_id": {"$in": list(QUERIES)}})}
     except PyMongoError as error:
-        return f"the document store ({type(error).__name__})"
+        return str(mongo_refusal(error, settings.mongodb) or f"the document store ({type(error).__name__})")
     late = [name for name in QUERIES if not _works(held.get(name), started)]
     return f"query {' and '.join(late)}" if late else None
 
@@ -191,7 +193,7 @@ def _waits_for_sample(settings: Settings, end: int) -> str | None:
 def _end_of(topic: str, settings: Settings) -> int:
     """Number of messages ever written to a topic; 0 while the broker is away."""
     try:
-        consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap)
+        consumer = KafkaConsumer(**kafka_options(settings.kafka))
     except (KafkaError, OSError):
         return 0
     try:

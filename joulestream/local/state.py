@@ -38,7 +38,7 @@ class ServiceState:
 class StackState:
     """One stack. `phase` is starting, ready or stopped; `own` names the servers that are not given.
 
-    The URI of a given store may carry a password: the file is for its owner's eyes only.
+    It holds no secret: of a given store's URI user and password are left out.
     """
 
     data_dir: str

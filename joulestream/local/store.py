@@ -6,13 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from conf.clients import mongo_options
+from conf.mongo_trouble import mongo_refusal, mongo_unusable
+from conf.sections import MongoDB
 from joulestream.local.ports import HOST
 from joulestream.local.process import Service
 from schemas.errors import PipelineError
@@ -20,6 +25,7 @@ from schemas.errors import PipelineError
 OLDEST_MONGOD = 6
 CACHE = "256M"
 EMBEDDED = "secantusd-py"
+_SECRET_OPTION = re.compile(r"(?i)((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&]*")
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,19 @@ def mongod_version(executable: str) -> str | None:
     return match[1] if match else None
 
 
-def store_service(folder: Path, port: int, server: DocumentServer, log: Path) -> Service:
-    """The document server whose data is in `folder`, on 127.0.0.1."""
+def store_service(
+    folder: Path,
+    port: int,
+    server: DocumentServer,
+    log: Path,
+    more: Sequence[str] = (),
+    reach: MongoDB | None = None,
+) -> Service:
+    """The document server whose data is in `folder`, on 127.0.0.1.
+
+    `more` are further arguments of the server, and `reach` says how to ask it whether it is ready then.
+    """
+    mongodb = reach or MongoDB(uri=SecretStr(f"mongodb://{HOST}:{port}"))
     data = folder / ("mongod" if server.executable.name == "mongod" else "secantus")
     config = folder / "secantusd.toml"
     if server.executable.name == "mongod":
@@ -82,26 +99,28 @@ def store_service(folder: Path, port: int, server: DocumentServer, log: Path) ->
 
     return Service(
         name="store",
-        command=[str(server.executable), *command],
+        command=[str(server.executable), *command, *more],
         log=log,
         port=port,
         prepare=prepare,
-        ready=lambda: store_away(f"mongodb://{HOST}:{port}"),
+        ready=lambda: store_away(mongodb),
         ready_timeout_s=60,
         stop_timeout_s=30,
     )
 
 
-def store_away(uri: str, timeout_s: float = 2.0) -> str | None:
-    """None if a document server answers at `uri`, else what went wrong. Never tells the URI's secrets."""
+def store_away(mongodb: MongoDB, timeout_s: float = 2.0) -> str | None:
+    """None if a document server answers and knows our user, else what went wrong. Never tells a secret."""
+    options = {**mongo_options(mongodb), "serverSelectionTimeoutMS": int(timeout_s * 1000)}
     try:
-        client: MongoClient[dict[str, Any]] = MongoClient(uri, serverSelectionTimeoutMS=int(timeout_s * 1000))
-    except PyMongoError as error:
-        return f"a document server ({type(error).__name__}: the URI cannot be used)"
+        client: MongoClient[dict[str, Any]] = MongoClient(**options)
+    except (PyMongoError, ValueError, OSError) as error:
+        return str(mongo_unusable(mongodb, error))
     try:
         client.admin.command("ping")
     except PyMongoError as error:
-        return f"an answer of the document server ({type(error).__name__})"
+        refused = mongo_refusal(error, mongodb)
+        return str(refused) if refused else f"an answer of the document server ({type(error).__name__})"
     finally:
         client.close()
     return None
@@ -109,4 +128,9 @@ def store_away(uri: str, timeout_s: float = 2.0) -> str | None:
 
 def without_password(uri: str) -> str:
     """The URI as it may be shown."""
-    return re.sub(r"(?<=://)([^:@/]+):[^@/]*@", r"\1:***@", uri)
+    return _SECRET_OPTION.sub(r"\1***", re.sub(r"(?<=://)([^:@/]+):[^@/]*@", r"\1:***@", uri))
+
+
+def without_user(uri: str) -> str:
+    """The URI as it may be kept: where the server is, without user and password."""
+    return _SECRET_OPTION.sub("", re.sub(r"(?<=://)[^@/]*@", "", uri))

@@ -16,6 +16,7 @@ from joulestream.local.managed import Managed
 from joulestream.local.plan import Chore, Plan, check_given
 from joulestream.local.process import Service, last_words
 from joulestream.local.state import StackState, write_state
+from joulestream.local.store import without_user
 from joulestream.local.topics import ensure_topics
 from joulestream.local.watchdog import Watchdog
 from schemas.errors import PipelineError
@@ -41,7 +42,7 @@ class Supervisor:
             supervisor_pid=os.getpid(),
             supervisor_create_time=psutil.Process().create_time(),
             kafka_bootstrap=plan.settings.kafka.bootstrap,
-            mongodb_uri=plan.settings.mongodb.uri.get_secret_value(),
+            mongodb_uri=without_user(plan.settings.mongodb.uri.get_secret_value()),
             dashboard_url=plan.url,
             document_server=plan.server.words if plan.server else None,
             own=plan.own,

@@ -7,9 +7,10 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from conf.clients import kafka_options
 from conf.settings import Kafka
+from joulestream.reaching import need_broker, no_broker, trouble
 from schemas import topics
-from schemas.errors import RetryableError
 
 # Larger than the contract allows: the stream rejects such a message with its reason, a broker could not.
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -32,11 +33,12 @@ def topic_options(name: str, kafka: Kafka) -> dict[str, Any]:
 
 
 def ensure_topics(kafka: Kafka) -> list[str]:
-    """Create the topics that are not there; returns those created. Raises RetryableError."""
+    """Create the topics that are not there; returns those created. Raises RetryableError, Refused."""
+    need_broker(kafka)
     try:
-        admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+        admin = KafkaAdminClient(**kafka_options(kafka))
     except (KafkaError, OSError) as error:
-        raise RetryableError(f"no Kafka broker answers at {kafka.bootstrap}: {error}") from error
+        raise no_broker(kafka, error) from error
     try:
         have = set(admin.list_topics())
         wanted = {name: topic_options(name, kafka) for name in topics.ALL if name not in have}
@@ -46,16 +48,16 @@ def ensure_topics(kafka: Kafka) -> list[str]:
             admin.wait_for_topics(list(wanted))
         return list(wanted)
     except KafkaError as error:
-        raise RetryableError(f"the topics at {kafka.bootstrap} could not be created: {error}") from error
+        raise trouble(kafka, error, "could not create the topics") from error
     finally:
         admin.close()
 
 
-def wrong_timestamp_types(bootstrap: str) -> dict[str, str]:
+def wrong_timestamp_types(kafka: Kafka) -> dict[str, str]:
     """The topics of ours on a server whose `message.timestamp.type` is not LogAppendTime, with what it is."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = KafkaAdminClient(**kafka_options(kafka))
     try:
         have = set(admin.list_topics()) & set(topics.ALL)
         wanted = {"message.timestamp.type": None}

@@ -45,8 +45,7 @@ def open_reader(context: Context) -> Iterator[Reader]:
 
 
 def _client(context: Context) -> MongoClient[dict[str, Any]]:
-    mongodb = context.settings.mongodb
-    return connect(mongodb.uri.get_secret_value(), mongodb.timeout_s)
+    return connect(context.settings.mongodb)
 
 
 def base_url(context: Context) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from conf.sections import Kafka
 from dashboard.store import Reader
 from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, MongoUri, cell, print_json, print_table, say
@@ -118,9 +119,7 @@ def replay(
             else read_rejected(reader, _query(reason, topic, since), MANY)
         )
         whole = [doc for doc in docs if can_be_sent(doc)]
-        sent, failures = (
-            (0, []) if dry_run or not whole else _send(reader, whole, ctx.settings.kafka.bootstrap)
-        )
+        sent, failures = (0, []) if dry_run or not whole else _send(reader, whole, ctx.settings.kafka)
     cut = [str(doc["_id"]) for doc in docs if not can_be_sent(doc)]
     if as_json:
         counts = {"dry_run": dry_run, "selected": len(docs), "sent": sent}
@@ -138,10 +137,10 @@ def replay(
         raise typer.Exit(1)
 
 
-def _send(reader: Reader, docs: list[dict[str, Any]], bootstrap: str) -> tuple[int, list[str]]:
+def _send(reader: Reader, docs: list[dict[str, Any]], kafka: Kafka) -> tuple[int, list[str]]:
     from joulestream.sending import outbox
 
-    with outbox(bootstrap, tuple(sorted({str(doc["topic"]) for doc in docs}))) as box:
+    with outbox(kafka, tuple(sorted({str(doc["topic"]) for doc in docs}))) as box:
         for doc in with_values(reader, [str(doc["_id"]) for doc in docs]):
             key = doc.get("key")
             value = bytes(doc.get("value") or b"")

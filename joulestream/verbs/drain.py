@@ -34,7 +34,7 @@ def command(
     lag of each partition), 1 the broker does not answer.
     """
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap, "mongodb.uri": mongodb_uri})
-    ends = read_ends(ctx.settings.kafka.bootstrap)
+    ends = read_ends(ctx.settings.kafka)
     wait = _Wait(timeout, time.monotonic())
     with open_reader(ctx) as reader:
         backlog = _drain(reader, ends, wait, as_json)

@@ -45,11 +45,11 @@ def command(
             f"{topic!r} is no topic; expected one of {', '.join(ALL)}", param_hint="--topic"
         )
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap})
-    bootstrap = ctx.settings.kafka.bootstrap
+    kafka = ctx.settings.kafka
     from joulestream.sending import outbox
 
     shift_s = _shift(file, topic) if shift_to_now else 0
-    with outbox(bootstrap, (topic,)) as box:
+    with outbox(kafka, (topic,)) as box:
         told = started = time.monotonic()
         for line in paced(read_lines(file, topic, shift_s), speed, time.monotonic, time.sleep):
             box.send(topic, line.key, line.value, f"line {line.number}")
@@ -71,7 +71,7 @@ def command(
     if box.failed:
         for failure in box.failures:
             say(failure)
-        say(f"{box.failed} message(s) were refused by the broker at {bootstrap}")
+        say(f"{box.failed} message(s) were refused by the broker at {kafka.bootstrap}")
         raise typer.Exit(1)
 
 

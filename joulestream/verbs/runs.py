@@ -170,8 +170,8 @@ def stop(
     """
     from joulestream.stopping import request_stop
 
-    bootstrap = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings.kafka.bootstrap
-    request_stop(bootstrap, run_id, reason, utc_now())
+    kafka = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings.kafka
+    request_stop(kafka, run_id, reason, utc_now())
     say(f"run {cell(run_id)} is asked to stop; it does so at its next log, if it was started to obey")
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from conf.sections import Kafka
 from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, print_json, print_table, say
 from joulestream.reports.reading import utc_now, when
@@ -80,8 +81,8 @@ def command(
         write_files(simulation, _files(out, topic))
     else:
         _check_times(spec, cadence)
-        bootstrap = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings.kafka.bootstrap
-        _send(simulation, bootstrap, cadence)
+        kafka = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings.kafka
+        _send(simulation, kafka, cadence)
     _print(simulation.truth(), as_json)
 
 
@@ -115,12 +116,12 @@ def _check_times(spec: FleetSpec, cadence_s: float) -> None:
         )
 
 
-def _send(simulation: Simulation, bootstrap: str, cadence_s: float) -> None:
+def _send(simulation: Simulation, kafka: Kafka, cadence_s: float) -> None:
     from joulestream.sending import outbox
 
     told = started = time.monotonic()
     taken = 0
-    with outbox(bootstrap, TOPICS) as box:
+    with outbox(kafka, TOPICS) as box:
         for message in paced(simulation.messages(), simulation.spec, cadence_s):
             taken += 1
             box.send(message.topic, message.key.encode(), message.value, f"message {taken} of {message.key}")
@@ -130,7 +131,7 @@ def _send(simulation: Simulation, bootstrap: str, cadence_s: float) -> None:
     say(f"{box.sent} messages sent in {time.monotonic() - started:.1f} s")
     if box.failed:
         raise PipelineError(
-            f"the broker at {bootstrap} refused {box.failed} message(s): {'; '.join(box.failures)}"
+            f"the broker at {kafka.bootstrap} refused {box.failed} message(s): {'; '.join(box.failures)}"
         )
 
 

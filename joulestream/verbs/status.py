@@ -35,7 +35,6 @@ def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 def describe(ctx: Context, state: StackState) -> dict[str, Any]:
     """The status as one document."""
-    from joulestream.local.store import without_password
     from joulestream.progress import query_progress
 
     services = [_service(name, service) for name, service in state.services.items()]
@@ -46,7 +45,7 @@ def describe(ctx: Context, state: StackState) -> dict[str, Any]:
         "phase": state.phase,
         "data_dir": state.data_dir,
         "kafka_bootstrap": state.kafka_bootstrap,
-        "mongodb_uri": without_password(state.mongodb_uri),
+        "mongodb_uri": state.mongodb_uri,
         "dashboard_url": state.dashboard_url,
         "document_server": state.document_server,
         "supervisor_pid": state.supervisor_pid,

@@ -108,12 +108,10 @@ def _welcome(data_dir: Path, stop: threading.Event) -> None:
 
 def urls(state: StackState) -> list[str]:
     """Where the running stack is, one line each."""
-    from joulestream.local.store import without_password
-
     return [
         f"dashboard  {state.dashboard_url or 'none (--headless)'}",
         f"kafka      {state.kafka_bootstrap}",
-        f"mongodb    {without_password(state.mongodb_uri)}",
+        f"mongodb    {state.mongodb_uri}",
     ]
 
 

@@ -16,7 +16,7 @@ from spark_jobs.store import Address, Db, connect, ensure_collections
 @pytest.fixture
 def stream_address(mongodb_uri: str) -> Iterator[Address]:
     """A database of its own, removed afterwards."""
-    made = Address(mongodb_uri, f"joule_test_{uuid.uuid4().hex[:12]}", 5.0)
+    made = Address.at(mongodb_uri, f"joule_test_{uuid.uuid4().hex[:12]}", 5.0)
     yield made
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         client.drop_database(made.database)

@@ -340,7 +340,7 @@ def test_a_process_that_is_killed_while_it_delivers_has_told_it_by_the_same_key(
 
 
 def test_a_store_that_is_away_is_waited_for_with_one_line(tmp_path: Path) -> None:
-    away = Address("mongodb://127.0.0.1:1", "energy_emissions", 1.0)
+    away = Address.at("mongodb://127.0.0.1:1", "energy_emissions", 1.0)
     with process(away, tmp_path) as one:
         log = tmp_path / "alerts.log"
         wait(lambda: "document store is away" in log.read_text())
@@ -355,7 +355,7 @@ def test_a_store_that_is_away_is_waited_for_with_one_line(tmp_path: Path) -> Non
 def test_a_store_that_goes_and_comes_back_costs_no_alert(tmp_path: Path) -> None:
     port = any_free()
     service = store_service(tmp_path, port, find_document_server(), tmp_path / "store.log")
-    address = Address(f"mongodb://127.0.0.1:{port}", "energy_emissions", 1.0)
+    address = Address.at(f"mongodb://127.0.0.1:{port}", "energy_emissions", 1.0)
     log = tmp_path / "alerts.log"
     with receiver() as server, ExitStack() as stack:
         with running(service):
@@ -376,7 +376,7 @@ def test_a_store_that_goes_and_comes_back_costs_no_alert(tmp_path: Path) -> None
 
 
 def test_a_setting_that_cannot_be_used_is_one_sentence_without_its_secret(tmp_path: Path) -> None:
-    away = Address("mongodb://127.0.0.1:1", "energy_emissions", 1.0)
+    away = Address.at("mongodb://127.0.0.1:1", "energy_emissions", 1.0)
     with process(away, tmp_path, JOULE_ALERTS_WEBHOOK_URL="very-secret") as one:
         assert one.wait(20) == 1
     text = (tmp_path / "alerts.log").read_text()

@@ -181,7 +181,7 @@ def test_a_request_to_stop_is_on_the_topic_under_the_runs_key(kafka_bootstrap: s
     ensure_topics(Kafka(bootstrap=kafka_bootstrap))
     at = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
     alert = {"_id": "a", "message": "used up", "raised_at": at, "evidence": {"stop_runs": ["run-x", "run-y"]}}
-    channel = Stop(kafka_bootstrap)
+    channel = Stop(Kafka(bootstrap=kafka_bootstrap))
     channel.deliver(alert, "key")
     channel.deliver(alert, "key")
     consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap, auto_offset_reset="earliest")
@@ -209,5 +209,5 @@ def test_a_request_to_stop_is_on_the_topic_under_the_runs_key(kafka_bootstrap: s
 def test_a_request_to_stop_waits_for_a_broker_that_is_away() -> None:
     alert = {"_id": "a", "raised_at": datetime.now(timezone.utc), "evidence": {"stop_runs": ["r"]}}
     with pytest.raises(RetryableError):
-        Stop("127.0.0.1:1").deliver(alert, "key")
-    Stop("127.0.0.1:1").deliver({**alert, "evidence": {}}, "key")
+        Stop(Kafka(bootstrap="127.0.0.1:1")).deliver(alert, "key")
+    Stop(Kafka(bootstrap="127.0.0.1:1")).deliver({**alert, "evidence": {}}, "key")

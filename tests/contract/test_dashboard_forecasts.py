@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conf.sections import MongoDB
 from dashboard.store import Store, connect
 from dashboard.store.forecasts import _targets
 from schemas.documents import COLLECTIONS, FORECASTS
@@ -30,7 +31,7 @@ def hostile(store: Any) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def documents(store: Any, normal: Store) -> Iterator[Any]:
-    with connect(store.address) as client:
+    with connect(MongoDB(uri=store.address)) as client:
         yield client["dashboard_ahead"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient, monitoring
 
+from conf.sections import MongoDB
 from dashboard.store import RunFilter, Store, StoreAway, connect
 from dashboard.store.rows import Run
 from tests.dashboard_seed import HOSTILE, RUNS, filled, seed_hostile, seed_large, seed_normal
@@ -148,7 +149,7 @@ def test_a_run_over_time_is_its_events(normal: Store) -> None:
 def test_events_of_every_kind_of_identity_are_found(mongodb_uri: str) -> None:
     event = {"timestamp": NOW, "interval_s": 5.0, "energy_kwh": 1.0}
     others = ("e|other|1", "s|a|p|0", "e|ab|1", "s|a.b|p|0")
-    with connect(mongodb_uri) as client:
+    with connect(MongoDB(uri=mongodb_uri)) as client:
         client.drop_database("dashboard_identities")
         ledger = client["dashboard_identities"]["training_metrics"]
         ledger.insert_many([{"_id": key, **event} for key in ("e|a|1", "s|a|p|1", *others[2:], others[0])])
@@ -230,7 +231,7 @@ def test_nothing_but_reads_is_sent(store: Any, normal: Store) -> None:
 
 def test_a_store_that_is_away_is_named_without_a_secret() -> None:
     address = "mongodb://reader:hunter2@127.0.0.1:9/?authSource=admin"
-    with Store(address, timeout_s=0.3) as away, pytest.raises(StoreAway) as error:
+    with Store(MongoDB(uri=address, timeout_s=0.3)) as away, pytest.raises(StoreAway) as error:
         away.overview(NOW)
     assert "127.0.0.1:9" in str(error.value)
     assert "hunter2" not in str(error.value)

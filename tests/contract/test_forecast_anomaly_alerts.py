@@ -187,7 +187,7 @@ def test_a_new_process_waits_before_it_calls_an_alert_silent(
 def test_what_could_not_be_written_is_written_later(
     stream_db: Db, stream_address: Address, settings: Settings, clock: Time
 ) -> None:
-    away = connect(Address("mongodb://127.0.0.1:1", stream_address.database, 0.2))
+    away = connect(Address.at("mongodb://127.0.0.1:1", stream_address.database, 0.2))
     alerts = AnomalyAlerts(away, settings, clock.now, clock.monotonic)
     alerts.signals("node/n1", [FIRST])
     with pytest.raises(PyMongoError):

@@ -216,7 +216,7 @@ def test_while_the_store_is_away_nothing_is_raised_and_forecasts_wait(
     one = forecaster(stream_db)
     feed(one, range(5))
     uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50"
-    one.db = connect(Address(uri, stream_address.database, 0.2))
+    one.db = connect(Address.at(uri, stream_address.database, 0.2))
     feed(one, range(5, 8))
     one.db.client.close()
     one.db = stream_db

@@ -14,7 +14,7 @@ def test_topics_are_created_once_and_stamp_the_append_time(kafka_bootstrap: str)
     kafka = Kafka(bootstrap=kafka_bootstrap)
     ensure_topics(kafka)
     assert ensure_topics(kafka) == []
-    assert wrong_timestamp_types(kafka_bootstrap) == {}
+    assert wrong_timestamp_types(kafka) == {}
 
 
 def test_a_message_comes_back_byte_for_byte(kafka_bootstrap: str) -> None:

@@ -62,7 +62,9 @@ def reader(bootstrap: str, run_id: str, since: datetime) -> ControlReader:
     def fail(_: str, error: BaseException) -> None:
         raise error
 
-    made = ControlReader(run_id, lambda: KafkaControl(bootstrap, "test", since), Shield(fail))
+    made = ControlReader(
+        run_id, lambda: KafkaControl(Kafka(bootstrap=bootstrap), "test", since), Shield(fail)
+    )
     made.start()
     return made
 
@@ -84,7 +86,7 @@ def test_a_tracked_run_stops_when_the_command_line_asks(kafka: str, run_id: str)
 def test_a_run_that_ignores_budgets_is_not_stopped(kafka: str, run_id: str) -> None:
     sink = ListSink()
     with Tracker(run_id, sink=sink, meters="simulated") as run:
-        request_stop(kafka, run_id, None, now())
+        request_stop(Kafka(bootstrap=kafka), run_id, None, now())
         for step in range(20):
             run.log(step=step)
             time.sleep(0.05)
@@ -92,13 +94,13 @@ def test_a_run_that_ignores_budgets_is_not_stopped(kafka: str, run_id: str) -> N
 
 
 def test_an_old_request_stops_no_new_run_of_the_same_name(kafka: str, run_id: str) -> None:
-    request_stop(kafka, run_id, "old", now())
+    request_stop(Kafka(bootstrap=kafka), run_id, "old", now())
     time.sleep(1.1)
     since = now()
     old = reader(kafka, run_id, since)
     time.sleep(2.0)
     assert old.request is None
-    request_stop(kafka, run_id, "new", now())
+    request_stop(Kafka(bootstrap=kafka), run_id, "new", now())
     until(lambda: old.request)
     assert old.request is not None
     assert old.request.reason == "new"
@@ -107,7 +109,7 @@ def test_an_old_request_stops_no_new_run_of_the_same_name(kafka: str, run_id: st
 
 def test_a_request_from_before_the_reader_connected_still_counts(kafka: str, run_id: str) -> None:
     since = now()
-    request_stop(kafka, run_id, "early", now())
+    request_stop(Kafka(bootstrap=kafka), run_id, "early", now())
     late = reader(kafka, run_id, since)
     until(lambda: late.request)
     assert late.close(WAIT_S)
@@ -127,7 +129,7 @@ def test_only_the_named_run_is_stopped_whatever_else_is_on_the_topic(
     ]:
         producer.send(RUN_CONTROL, key=key, value=value).get(timeout=20)
     producer.close()
-    request_stop(kafka, run_id, "mine", now())
+    request_stop(Kafka(bootstrap=kafka), run_id, "mine", now())
     until(lambda: this.request)
     assert other.request is None
     assert other.close(WAIT_S)
@@ -148,7 +150,7 @@ def test_a_tracked_command_gets_sigterm_and_its_run_ends_stopped(kafka: str, run
     )
     assert process.stderr is not None
     until(lambda: "measuring run" in process.stderr.readline())  # type: ignore[union-attr]
-    request_stop(kafka, run_id, "budget ann is broken", now())
+    request_stop(Kafka(bootstrap=kafka), run_id, "budget ann is broken", now())
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + 15
     assert "was asked to stop: budget ann is broken" in said
@@ -159,11 +161,11 @@ def test_a_tracked_command_gets_sigterm_and_its_run_ends_stopped(kafka: str, run
 
 def test_what_cannot_be_sent_is_refused_in_words(kafka: str) -> None:
     with pytest.raises(ContractError, match="run_id"):
-        request_stop(kafka, "a|b", None, now())
+        request_stop(Kafka(bootstrap=kafka), "a|b", None, now())
     with pytest.raises(ContractError, match="reason has 1001 characters"):
-        request_stop(kafka, "r", "x" * 1001, now())
+        request_stop(Kafka(bootstrap=kafka), "r", "x" * 1001, now())
     with pytest.raises(RetryableError, match="no Kafka broker answers"):
-        request_stop("127.0.0.1:1", "r", None, now())
+        request_stop(Kafka(bootstrap="127.0.0.1:1"), "r", None, now())
 
 
 def test_a_broker_without_the_topic_is_said_and_waited_for(
@@ -171,4 +173,4 @@ def test_a_broker_without_the_topic_is_said_and_waited_for(
 ) -> None:
     monkeypatch.setattr("producers.control.RUN_CONTROL", f"absent-{run_id}")
     with pytest.raises(PipelineError, match="is not on the broker"):
-        KafkaControl(kafka, "test", now())
+        KafkaControl(Kafka(bootstrap=kafka), "test", now())

@@ -246,7 +246,7 @@ def test_an_outage_of_the_server_is_waited_out_and_said_once(
 ) -> None:
     """The server stops while rows are on their way: nothing is refused, nothing is lost, nothing is doubled."""
     service = store_service(tmp_path, any_free(), find_document_server(), tmp_path / "store.log")
-    db = connect(Address(f"mongodb://{HOST}:{service.port}", "outage", 0.5))
+    db = connect(Address.at(f"mongodb://{HOST}:{service.port}", "outage", 0.5))
     rows = [row(str(number)) for number in range(20)]
     patience = Patience(longest_s=0.2)
     with running(service):
@@ -267,7 +267,7 @@ def test_an_outage_of_the_server_is_waited_out_and_said_once(
 
 
 def test_a_stop_ends_the_wait_for_a_server_that_is_away() -> None:
-    db = connect(Address(f"mongodb://{HOST}:{any_free()}", "nowhere", 0.2))
+    db = connect(Address.at(f"mongodb://{HOST}:{any_free()}", "nowhere", 0.2))
     stop = Event()
     stop.set()
     with pytest.raises(Stopped):

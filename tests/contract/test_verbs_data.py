@@ -162,7 +162,7 @@ def test_replay_of_a_message_that_the_broker_refuses_fails_and_names_the_line(ka
 
 def test_a_topic_that_is_not_there_is_named(kafka, tmp_path):
     with pytest.raises(PipelineError, match=r"'no\.such\.topic' is not on the broker"):
-        size_limits(kafka, (TRAINING_EVENTS, "no.such.topic"))
+        size_limits(Kafka(bootstrap=kafka), (TRAINING_EVENTS, "no.such.topic"))
 
 
 def test_shifted_replay_ends_now(kafka, tmp_path):

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from conf.sections import MongoDB
 from conf.settings import load_settings
 from dashboard.store import connect
 from joulestream.local.ports import any_free
@@ -47,7 +48,7 @@ def site(
     request: pytest.FixtureRequest, store: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     name = str(request.param)
-    with connect(store.address) as client:
+    with connect(MongoDB(uri=store.address)) as client:
         database = f"pages_{name}"
         client.drop_database(database)
         if FILLS[name] is not None:

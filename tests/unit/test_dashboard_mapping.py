@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from conf.sections import MongoDB
 from dashboard.store import Run, RunFilter, connect
 from dashboard.store.fields import date, number, pairs, texts
 from dashboard.store.health import to_account, to_rejected
@@ -131,7 +132,7 @@ def test_bytes_that_are_not_text_are_shown_and_cut() -> None:
 
 def test_a_wrong_address_is_named_without_its_password() -> None:
     with pytest.raises(PipelineError) as error:
-        connect("mongodb://user:hunter2@host:notaport")
+        connect(MongoDB(uri="mongodb://user:hunter2@host:notaport"))
     assert "hunter2" not in str(error.value)
     assert "JOULE_MONGODB_URI" in str(error.value)
     assert error.value.__cause__ is None

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import joulestream
+from conf.sections import Kafka
 from producers import control
 from producers.control import (
     REASON_CHARS,
@@ -216,7 +217,7 @@ def test_closing_does_not_wait_for_the_back_off() -> None:
 
 def test_a_broker_that_does_not_listen_is_away() -> None:
     with pytest.raises(RetryableError, match="no Kafka broker listens at nowhere:1"):
-        KafkaControl("nowhere:1", "c", EPOCH, probe=lambda _: False)
+        KafkaControl(Kafka(bootstrap="nowhere:1"), "c", EPOCH, probe=lambda _: False)
 
 
 # the run

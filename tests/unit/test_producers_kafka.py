@@ -66,7 +66,7 @@ def test_outage_and_kill_lose_nothing_and_repeat_nothing(kafka_bootstrap: str, t
     assert train(runs["live"], "end", kafka_bootstrap, tmp_path) == 0
     assert train(runs["away"], "end", NOWHERE, tmp_path) == 0
     assert train(runs["killed"], "kill", NOWHERE, tmp_path) == -signal.SIGKILL
-    adopter = kafka_publisher(kafka_bootstrap, tmp_path / "spool", "adopter", 1.0)
+    adopter = kafka_publisher(Kafka(bootstrap=kafka_bootstrap), tmp_path / "spool", "adopter", 1.0)
     adopter.send(TRAINING_EVENTS, "other", b"{}")
     assert adopter.flush(30.0)
     while list((tmp_path / "spool").glob("*.db")) != [tmp_path / "spool" / "adopter.spool.db"]:

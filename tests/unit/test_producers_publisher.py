@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
+from conf.sections import Kafka
 from producers import publisher as module
 from producers.kafka_link import Delivery, KafkaLink
 from producers.publisher import Publisher
@@ -238,7 +239,7 @@ class VendorProducer:
 
 def link(**answers: Any) -> KafkaLink:
     by_value = {name.encode(): answer for name, answer in answers.items()}
-    return KafkaLink("h:1", "c", lambda **config: VendorProducer(by_value, **config))
+    return KafkaLink(Kafka(bootstrap="h:1"), "c", lambda **config: VendorProducer(by_value, **config))
 
 
 BATCH = [Message(n, "t", "k", value) for n, value in enumerate((b"a", b"b", b"c"))]
@@ -274,7 +275,7 @@ def test_nothing_sent_is_retryable() -> None:
 
 def test_broker_that_is_not_there_is_retryable_and_says_where() -> None:
     with pytest.raises(RetryableError, match=r"127\.0\.0\.1:1;"):
-        KafkaLink("127.0.0.1:1", "c")
+        KafkaLink(Kafka(bootstrap="127.0.0.1:1"), "c")
 
 
 def test_producer_is_idempotent_with_all_acknowledgements() -> None:
@@ -284,7 +285,7 @@ def test_producer_is_idempotent_with_all_acknowledgements() -> None:
         made.append(VendorProducer({}, **config))
         return made[0]
 
-    KafkaLink("a:1,b:2", "c", factory).close()
+    KafkaLink(Kafka(bootstrap="a:1,b:2"), "c", factory).close()
     config = made[0].config
     assert (config["acks"], config["enable_idempotence"]) == ("all", True)
     assert config["allow_auto_create_topics"] is False
