@@ -21,6 +21,17 @@ class Access(Section):
     )
     groups_claim: str = Field("groups", min_length=1, description="claim that lists the groups of a person")
     admins_group: str = Field("admins", min_length=1, description="members of this group see everything")
+    session_hours: float = Field(
+        12.0,
+        gt=0,
+        le=720,
+        description="hours after which a login must be made anew; so long may groups be old",
+    )
+    trust_email: bool = Field(
+        False,
+        description="whether an e-mail counts as verified where the provider says nothing of that; "
+        "one that it calls unverified is refused all the same",
+    )
 
 
 class Exporter(Section):
@@ -45,9 +56,18 @@ class Exporter(Section):
     max_runs: int = Field(
         0, ge=0, description="running runs with series of their own; 0: none, since each is a series for ever"
     )
+    max_namespaces: int = Field(
+        100, ge=0, description="namespaces of pods with series of their own; the others are one, `other`"
+    )
+    max_pods: int = Field(
+        0,
+        ge=0,
+        description="pods with a power of their own, the largest; 0: none, since each is a series for ever",
+    )
     otlp_endpoint: str | None = Field(
         None, description="where the same metrics are sent by OpenTelemetry (OTLP over HTTP); unset: nowhere"
     )
+    otlp_every_s: float = Field(15.0, ge=1, description="time between two sendings")
 
 
 class Prometheus(Section):
@@ -59,11 +79,27 @@ class Prometheus(Section):
     ca_file: Folder | None = Field(
         None, description="certificates (PEM) that its own must come from; unset: those of the system"
     )
-    every_s: float = Field(
-        30.0, ge=1, le=3600, description="time between samples, at least its scrape interval"
+    match: str | None = Field(
+        None, min_length=1, description="further label matchers (PromQL), such as `cluster=\"a\"`"
     )
-    timeout_s: float = Field(10.0, gt=0, description="longest that one query may take")
-    node_label: str = Field("instance", min_length=1, description="label that names the node")
+    every_s: float = Field(30.0, ge=1, le=3600, description="time between looks for new samples")
+    timeout_s: float = Field(30.0, gt=0, description="longest that one query may take")
+    node_label: str | None = Field(
+        None,
+        min_length=1,
+        description="label that names the node; unset: `node_name`, `node`, `kubernetes_node`, `Hostname`, "
+        "`exported_instance`, or `instance` without its port",
+    )
+    max_gap_s: float = Field(
+        300.0,
+        ge=1,
+        le=3600,
+        description="what a counter rose by is counted where its samples are at most so far apart; a longer time is "
+        "a gap",
+    )
+    lookback_s: float = Field(
+        3600.0, ge=0, description="how far back it begins where no note says how far it has come"
+    )
 
 
 class Logs(Section):

@@ -188,7 +188,7 @@ ENERGY = (
 )
 
 NODES = (
-    _gauge("nodes", "Nodes with a window in the last 15 minutes"),
+    _gauge("nodes", "Nodes with a window in the last 15 minutes, or four windows where those are longer"),
     _gauge("node_power_watts", "Mean power of a node in its newest closed window (W)", "node"),
     _gauge("node_cpu_utilization_ratio", "Mean CPU utilization of a node in that window (0 to 1)", "node"),
     _gauge("node_gpu_utilization_ratio", "Mean GPU utilization of a node in that window (0 to 1)", "node"),
@@ -199,17 +199,26 @@ NODES = (
         "node",
         "use",
     ),
+    _gauge(
+        "namespace_power_watts",
+        "Mean power of a namespace's pods in those windows of their nodes (W)",
+        "namespace",
+    ),
+    _counted("namespace_energy_joules_total", "Energy charged to a namespace's pods (J)", "namespace"),
+    _gauge(
+        "pod_power_watts", "Mean power of a pod; only the `exporter.max_pods` largest (W)", "namespace", "pod"
+    ),
 )
 
 STATE = (
     _gauge(
         "documents_age_seconds",
-        "Time since the newest event, window, batch or forecast of a collection (s)",
+        "Time since the newest event, window, batch or forecast in a collection (s)",
         "collection",
     ),
     _gauge("alerts_open", "Open alerts by rule and severity", "rule", "severity"),
     _gauge(
-        "alert_deliveries", "Deliveries of alerts that are kept, by channel and state", "channel", "state"
+        "alert_deliveries", "Deliveries of alerts that are `pending` or have `failed`", "channel", "state"
     ),
     _gauge(
         "budget_used_ratio",
