@@ -178,7 +178,7 @@ def _target(panel: Panel, index: int, query: Query) -> Json:
 def _defaults(panel: Panel) -> Json:
     found: Json = {
         "unit": panel.unit.value,
-        "noValue": "no data",
+        "noValue": panel.without,
         "mappings": _mappings(panel.words),
         "thresholds": {"mode": "absolute", "steps": _steps(panel.steps)},
         "color": {"mode": "palette-classic" if panel.show is Show.LINES else "thresholds"},
@@ -241,6 +241,8 @@ def _overrides(panel: Panel) -> list[Json]:
 def _transformations(panel: Panel) -> list[Json]:
     """Only the columns that are named, in this order; the rows of several queries joined by their labels."""
     titles = {column.field: column.title for column in panel.columns}
+    if len(panel.queries) == 1 and "Value #A" in titles:  # a lone query's value has no letter
+        titles = {("Value" if field == "Value #A" else field): title for field, title in titles.items()}
     return [
         {"id": "merge", "options": {}},
         {"id": "filterFieldsByName", "options": {"include": {"names": list(titles)}}},

@@ -26,6 +26,7 @@ class Unit(str, Enum):
     GRAM_CO2E = "si:gCO2e"
     GRAM_CO2E_PER_KWH = "suffix: gCO2e/kWh"
     SECOND = "s"
+    BYTE = "bytes"
     SHARE = "percentunit"
     PER_SECOND = "cps"
     NONE = "none"
@@ -83,6 +84,7 @@ class Panel:
     decimals: int | None = None
     words: Mapping[str, str] | None = None
     columns: tuple[Column, ...] = ()
+    without: str = "no data"
     links: tuple[Link, ...] = ()
 
 
