@@ -19,9 +19,9 @@ from schemas.errors import PipelineError
 # In the order of the help. A module has `command` (a function) or `app` (a Typer with verbs of its own).
 VERBS = (
     *("up", "down", "status", "logs", "doctor", "reset"),
-    *("track", "node", "stream", "replay", "simulate", "drain"),
+    *("track", "node", "ingest", "stream", "replay", "simulate", "drain"),
     *("runs", "report", "forecast", "budget", "alerts", "dlq", "audit"),
-    *("test", "bench"),
+    *("images", "k8s", "test", "bench"),
 )
 FOLDER = Path(__file__).parent / "verbs"
 EPILOG = (

@@ -1,0 +1,86 @@
+"""Passwords for a new installation: random ones, where there are none. What exists is neither read nor changed.
+
+`python -m joulestream.cluster.credentials` in a pod that may create secrets; `joule k8s secrets` prints the same for
+`kubectl apply`.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+
+from joulestream.cluster.api import Api
+from schemas.errors import PipelineError
+
+PASSWORD_BYTES = 24
+KEYFILE_BYTES = 567  # 756 characters of base64; MongoDB takes 6 to 1,024
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(PASSWORD_BYTES)
+
+
+def _keyfile() -> str:
+    return base64.b64encode(secrets.token_bytes(KEYFILE_BYTES)).decode()
+
+
+KEYS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "mongodb-credentials": {
+        "root-password": _password,
+        "writer-password": _password,
+        "reader-password": _password,
+        "keyfile": _keyfile,
+    },
+    "kafka-credentials": {
+        "admin-password": _password,
+        "stream-password": _password,
+        "producer-password": _password,
+    },
+    "exporter-token": {"token": _password},
+    "spark-auth": {"secret": _password},
+}
+
+
+def secret(name: str) -> dict[str, object]:
+    """A new secret of that name, as an object of the Kubernetes API."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "app.kubernetes.io/name": name,
+                "app.kubernetes.io/component": "secret",
+                "app.kubernetes.io/part-of": "joulestream",
+                "app.kubernetes.io/managed-by": "joulestream",
+            },
+        },
+        "type": "Opaque",
+        "stringData": {key: make() for key, make in KEYS[name].items()},
+    }
+
+
+def ensure(api: Api) -> list[str]:
+    """Create the secrets that are not there; one line about each. Raises PipelineError, RetryableError."""
+    path = f"/api/v1/namespaces/{api.namespace}/secrets"
+    return [
+        f"secret {name}: {'created' if api.create(path, secret(name)) else 'exists, left as it is'}"
+        for name in KEYS
+    ]
+
+
+def main() -> int:
+    """0 when all are there, 1 where the API refuses or is away (the Job tries again)."""
+    try:
+        for line in ensure(Api()):
+            sys.stdout.write(f"{line}\n")
+    except PipelineError as error:
+        sys.stderr.write(f"credentials: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
