@@ -80,7 +80,7 @@ class Prometheus(Section):
         None, description="certificates (PEM) that its own must come from; unset: those of the system"
     )
     match: str | None = Field(
-        None, min_length=1, description="further label matchers (PromQL), such as `cluster=\"a\"`"
+        None, min_length=1, description='further label matchers (PromQL), such as `cluster="a"`'
     )
     every_s: float = Field(30.0, ge=1, le=3600, description="time between looks for new samples")
     timeout_s: float = Field(30.0, gt=0, description="longest that one query may take")

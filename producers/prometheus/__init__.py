@@ -1,0 +1,1 @@
+"""Node samples from the series of Kepler and DCGM, read through a Prometheus server's API."""
