@@ -12,10 +12,11 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import datetime, timezone
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
@@ -45,6 +46,11 @@ def fields(**about: object) -> Iterator[None]:
         _ABOUT.reset(token)
 
 
+def inherit(work: Callable[[], None]) -> Callable[[], None]:
+    """The work for another thread, which is then about the same run, query and batch as this one."""
+    return partial(copy_context().run, work)
+
+
 def begin(least: str = "DEBUG") -> None:
     """Log as the environment says, until the settings are known. Values that are none are left to `load_settings`."""
     given = {key: os.environ.get(env_name(f"logs.{key}")) for key in ("format", "level")}
@@ -70,6 +76,14 @@ def _start(wanted: Logs, least: str, secrets: tuple[str, ...]) -> None:
         logging.captureWarnings(capture=True)
         sys.excepthook = _say_uncaught
         threading.excepthook = _say_uncaught_in_thread
+
+
+def fail(who: str, error: Exception) -> None:
+    """Say why a process ends: `who: the sentence`, or an object of level ERROR."""
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
+        logging.getLogger(who).error("%s", error)
+    else:
+        sys.stderr.write(f"{who}: {masked(str(error))}\n")
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from conf.clients import kafka_options
 from conf.kafka_trouble import kafka_tls, told_by_client
+from conf.logs import inherit
 from conf.sections import Kafka
 from producers.exits import Shield
 from producers.kafka_link import CONNECT_TIMEOUT_MS, listens, no_answer, quiet_vendor_log, words
@@ -88,7 +89,7 @@ class ControlReader:
         self._closing = threading.Event()
         self._told_away = self._told_malformed = False
         self._backoff_s = FIRST_BACKOFF_S
-        self._thread = threading.Thread(target=self._run, name="joulestream-control", daemon=True)
+        self._thread = threading.Thread(target=inherit(self._run), name="joulestream-control", daemon=True)
         self.request: StopRequest | None = None
 
     def start(self) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from conf.logs import inherit
 from conf.sections import Kafka
 from producers.kafka_link import Connect, KafkaLink, Link
 from producers.spool import SUFFIX, Spool, orphans
@@ -59,7 +60,7 @@ class Publisher:
         self._adopt_at = 0.0
         self._lost_on_disk = 0
         self._told_disk = False
-        self._thread = threading.Thread(target=self._run, name="joulestream-publisher", daemon=True)
+        self._thread = threading.Thread(target=inherit(self._run), name="joulestream-publisher", daemon=True)
         self._thread.start()
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from conf.logs import inherit
 from producers.attribution import Charge
 from producers.events import EventBuilder
 from producers.exits import Shield
@@ -55,7 +56,7 @@ class Recorder:
         self._timeline = Timeline()
         self._look_cost_s = 0.0
         self._last_look_s = self._last_event_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="joulestream-recorder", daemon=True)
+        self._thread = threading.Thread(target=inherit(self._run), name="joulestream-recorder", daemon=True)
 
     def start(self) -> None:
         """Take the base line, send `run_started`, and begin."""

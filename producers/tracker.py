@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+from conf.logs import fields
 from producers.clean import Cleaner
 from producers.control import StopRequest
 from producers.exits import STOPPED, ExitHooks, RunStopped, Shield, status_of
@@ -94,7 +95,7 @@ class Tracker:
         self._clock = clock or SystemClock()
         self._close_timeout_s = close_timeout_s
         self._cleaner = Cleaner()
-        self._shield = Shield(lambda message, error: log.error(message, exc_info=error))
+        self._shield = Shield(self._complain)
         self._session: Session | None = None
         self._hooks: ExitHooks | None = None
         self._pid = os.getpid()
@@ -102,11 +103,14 @@ class Tracker:
         self._ended = False
         self.run_id = self._name(run_id)
 
+    def _complain(self, message: str, error: BaseException) -> None:
+        log.error(message, exc_info=error, extra={"run": getattr(self, "run_id", None)})
+
     def start(self) -> Tracker:
         """Begin to measure; sends `run_started`. A second call does nothing."""
         if self._session is not None or self._ended:
             return self
-        with self._shield:
+        with self._shield, fields(run=self.run_id):
             meters, sink, interval_s, sample_s = self._options
             hooks = ExitHooks(self.stop)
             options = Options(meters, sink, interval_s, sample_s, hooks.renew, self._obeys)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from threading import Event
 
+from conf import logs
 from conf.settings import Settings
 from schemas.errors import PipelineError
 from spark_jobs import offsets
@@ -65,15 +66,18 @@ def run_job(settings: Settings, stop: Event) -> None:
         models.start()
         for query, source in SOURCES.items():
             runners.append(Runner(spark, settings, source, db, leases[query], stop, patience, models=models))
-            runners[-1].start()
+            with logs.fields(query=query):
+                runners[-1].start()
             patience(partial(leases[query].renew, "running"))
         log.info("streaming: %s", ", ".join(SOURCES))
         while not stop.wait(WATCH_S):
             if keeper.lost is not None:
                 raise keeper.lost
             for runner in runners:
-                runner.watch()
+                with logs.fields(query=runner.source.query):
+                    runner.watch()
     finally:
         stop.set()
         for runner in runners:
-            runner.close()
+            with logs.fields(query=runner.source.query):
+                runner.close()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from threading import Event
 if __package__ in (None, ""):  # under spark-submit the folder of this file is on the path, not the project
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from conf import logs
 from conf.settings import load_settings
 from schemas.errors import PipelineError
 from spark_jobs.comparison import reconcile
@@ -31,14 +31,13 @@ DIFFER = 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load settings, wire, run, exit code."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin("WARNING")
     parser = argparse.ArgumentParser(prog="spark_jobs.reconcile", description=__doc__)
     parser.add_argument("--repair", action="store_true", help="set right what differs")
     wanted = parser.parse_args(argv)
     try:
         settings = load_settings()
+        logs.configure(settings, "WARNING")
         found = reconcile(
             spark_session("joulestream-reconcile", settings),
             settings,
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Event(),
         )
     except PipelineError as error:
-        sys.stderr.write(f"{error}\n")
+        logs.fail("reconcile", error)
         return 1
     sys.stdout.write(json.dumps(found) + "\n")
     return DIFFER if any(entry["left"] for entry in found.values()) else 0

@@ -158,6 +158,7 @@ class Patience:
         self._sleep = sleep
         self._told = ""  # what was said last; empty while the store answers
         self._lock = Lock()
+        self.failures = 0  # calls that were not answered, by whichever thread; each was tried again
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's result. Raises Stopped when asked to stop meanwhile, Refused; other errors as they are."""
@@ -184,6 +185,7 @@ class Patience:
         """Say once that we wait, whichever thread sees it first, and again where the server gives a new reason."""
         text = str(refused or f"document store is away ({type(error).__name__})")
         with self._lock:
+            self.failures += 1
             if not self._told or (refused is not None and self._told != text):
                 log.log(self._level, "%s; waiting for it", text)
                 self._told = text

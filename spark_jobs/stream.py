@@ -15,6 +15,7 @@ from threading import Event
 if __package__ in (None, ""):  # under spark-submit the folder of this file is on the path, not the project
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from conf import logs
 from conf.settings import load_settings
 from schemas.errors import PipelineError
 from spark_jobs.job import run_job
@@ -24,11 +25,7 @@ log = logging.getLogger("spark_jobs.stream")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load settings, wire, run, exit code."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for noisy in ("py4j", "kafka"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logs.begin()
     asked, stop = Event(), Event()  # the job sets `stop` at any end of its own, too
 
     def ask(*_: object) -> None:
@@ -38,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
     try:
-        run_job(load_settings(), stop)
+        settings = load_settings()
+        logs.configure(settings)
+        run_job(settings, stop)
     except PipelineError as error:
         if asked.is_set():
             log.info("stopped: %s", error)

@@ -17,6 +17,7 @@ from typing import Any
 from pymongo.write_concern import WriteConcern
 from pyspark.sql import DataFrame
 
+from conf import logs
 from schemas import documents
 from schemas.errors import PipelineError
 from spark_jobs import accounts, receipts
@@ -82,12 +83,15 @@ class BatchWriter:
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     # What follows from a settled batch and never changes it: the forecasts.
     after_batch: Callable[[], None] = lambda: None
+    # Unanswered calls of the store, as last reported.
+    failures: int = 0
     # Only the first batch may have been tried before, and have receipts.
     first: bool = True
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Run one batch; an error ends the query and is kept in `failure`."""
-        with self.busy:
+        number = self.generation.first_batch + batch
+        with self.busy, logs.fields(query=self.source.query, batch=number):
             try:
                 self._run(frame, batch)
             except Exception as error:
@@ -198,6 +202,7 @@ class BatchWriter:
     def _report(self, batch: int, done: Receipts, seconds: Mapping[str, float]) -> None:
         """Before the accounts move: run again after that, the batch counts nothing, and says nothing."""
         doc = self.lag | batch_doc(self.source.query, self.generation, batch, done, seconds, self.clock())
+        doc["store_errors"], self.failures = self.patience.failures - self.failures, self.patience.failures
         again = batch <= self.generation.done
         change = {"$setOnInsert" if again else "$set": doc}
         # Not journaled: what follows is, and takes it along.

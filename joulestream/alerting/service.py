@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from pymongo.errors import PyMongoError
 
+from conf import logs
 from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings, load_settings
 from joulestream.alerting.channels import configured, with_stop, words
@@ -127,13 +127,15 @@ def serve(settings: Settings, stop: threading.Event) -> None:
 
 def main() -> int:
     """0 after a signal, 1 where the process cannot begin or go on."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.begin()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        serve(load_settings(), stop)
+        settings = load_settings()
+        logs.configure(settings)
+        serve(settings, stop)
     except PipelineError as error:
-        sys.stderr.write(f"alerts: {error}\n")
+        logs.fail("alerts", error)
         return 1
     return 0

@@ -125,17 +125,18 @@ def run(
     data_dir: DataDir = None, kafka_bootstrap: KafkaBootstrap = None, mongodb_uri: MongoUri = None
 ) -> None:
     """Run the alerts process here until Ctrl-C; `joule up` starts one by itself, and several do no harm."""
-    import logging
     import signal
     import threading
 
+    from conf import logs
     from joulestream.alerting.service import serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = context(data_dir, {"mongodb.uri": mongodb_uri, "kafka.bootstrap": kafka_bootstrap}).settings
+    logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    serve(context(data_dir, {"mongodb.uri": mongodb_uri, "kafka.bootstrap": kafka_bootstrap}).settings, stop)
+    serve(settings, stop)
 
 
 def _public(doc: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from typing import Annotated
 
 import typer
 
+from conf import logs
 from joulestream.context import context
 from joulestream.output import DataDir, KafkaBootstrap, say
 
@@ -41,7 +41,7 @@ def command(
         "tracker.meters": meters,
     }
     settings = context(data_dir, flags).settings
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -22,6 +22,7 @@ from typing import Any
 if __package__ in (None, ""):  # under spark-submit the folder of this file is on the path, not the project
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from conf import logs
 from conf.settings import Settings, load_settings
 from schemas.errors import PipelineError
 from spark_jobs.forecast.learning.lock import BusyError, alone
@@ -44,9 +45,7 @@ NICE = 15
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load settings, wire, run, exit code."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin("WARNING")
     parser = argparse.ArgumentParser(prog="spark_jobs.forecast.retrain", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="PATH", help="learn from this file or folder instead")
     parser.add_argument("--no-promote", action="store_true", help="store the model, but let it not serve")
@@ -55,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.nice(max(0, NICE - os.nice(0)))
     try:
         settings = load_settings()
+        logs.configure(settings, "WARNING")
         with alone(settings.data_dir):
             said = _run(settings, wanted)
     except TooLittleError as error:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: PipelineError) -> int:
-    sys.stderr.write(f"{error}\n")
+    logs.fail("retrain", error)
     return 1
 
 
