@@ -66,10 +66,13 @@ def configure(settings: Settings, least: str = "DEBUG") -> None:
 
 
 def _start(wanted: Logs, least: str, secrets: tuple[str, ...]) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    root, handler = logging.getLogger(), Stderr()
     handler.setFormatter(JsonLines(secrets) if wanted.format == "json" else TextLines(secrets))
     level = max(logging.getLevelName(wanted.level), logging.getLevelName(least))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for earlier in [one for one in root.handlers if isinstance(one, Stderr)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level)
     for noisy in ("py4j", "kafka", "pymongo", "urllib3"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
     if wanted.format == "json":
@@ -105,6 +108,18 @@ def _password_in(address: str) -> str:
         return urlsplit(address).password or ""
     except ValueError:
         return ""
+
+
+class Stderr(logging.Handler):
+    """Writes to what standard error is now."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line; where nobody reads any more, there is nobody to tell."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self.handleError(record)
 
 
 class TextLines(logging.Formatter):
@@ -146,7 +161,7 @@ class JsonLines(logging.Formatter):
             key: masked(value, self._secrets) if isinstance(value, str) else value
             for key, value in said.items()
         }
-        return json.dumps(texts, ensure_ascii=False)
+        return json.dumps(texts)
 
 
 def masked(text: str, secrets: tuple[str, ...] = ()) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
@@ -11,8 +10,6 @@ from conf import logs
 from conf.settings import load_settings
 from joulestream.exporter.service import serve
 from schemas.errors import PipelineError
-
-log = logging.getLogger("joulestream.exporter")
 
 
 def main() -> int:
@@ -26,7 +23,7 @@ def main() -> int:
         logs.configure(settings)
         serve(settings, stop)
     except PipelineError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would hide it
+        logs.fail("exporter", error)
         return 1
     return 0
 
