@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
 
     What is given to `spark-submit` stands. Raises PipelineError where the jars are missing.
     """
+    _require_user()
     submitted = is_submitted(os.environ)
     _let_workers_import(submitted)
     builder = SparkSession.builder.appName(name)
@@ -41,6 +43,17 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
     if submitted:
         _require_kafka(spark)
     return spark
+
+
+def _require_user() -> None:
+    """Raise PipelineError where this process's user has no name: Hadoop inside Spark ends without one."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise PipelineError(
+            f"user {os.getuid()} has no entry in /etc/passwd, without which Spark does not start: run the container "
+            "as user 185, or give it an /etc/passwd that has this one (docs/how-to/build-images.md)"
+        ) from None
 
 
 def is_submitted(environment: Mapping[str, str]) -> bool:

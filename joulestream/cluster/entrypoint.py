@@ -7,10 +7,12 @@ the environment (as Spark's own image expects it); any other command is run as i
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _OPTION = re.compile(r"SPARK_JAVA_OPT_(\d+)")
@@ -86,12 +88,25 @@ def work_folder(environment: Mapping[str, str]) -> str:
     return tempfile.mkdtemp(prefix="executor-", dir=first or None)
 
 
+def name_user(uid: int, gid: int, passwd: Path = Path("/etc/passwd")) -> None:
+    """Give this user an entry where it has none and the file can be written: Hadoop, inside Spark, wants one.
+
+    Where it cannot, the job itself says so; nothing but Spark needs it.
+    """
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        with suppress(OSError), passwd.open("a") as file:
+            file.write(f"user{uid}:x:{uid}:{gid}::/tmp:/bin/sh\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Become the command; comes back only where that fails: 2 nothing to run, 126 or 127 as in a shell."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         sys.stderr.write("entrypoint: no command given; try `python -m joulestream.cluster.submit`\n")
         return 2
+    name_user(os.getuid(), os.getgid())
     try:
         if arguments[0] == "executor":
             os.chdir(work_folder(os.environ))

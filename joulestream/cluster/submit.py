@@ -52,7 +52,8 @@ def start_of(
     said = settings.stream.model_fields_set
     master = settings.stream.master if "master" in said else given.get("spark.master", settings.stream.master)
     if master.startswith("local"):
-        return Start(command, {"JOULE_STREAM_MASTER": master})
+        # All of it is in this container, whose own name need not lead anywhere.
+        return Start(command, {"JOULE_STREAM_MASTER": master, "SPARK_LOCAL_IP": "127.0.0.1"})
     options = {
         key: value for key, value in _options(settings, master, environment).items() if key not in given
     }

@@ -50,16 +50,7 @@ def stage(image: Image, folder: Path, say: Say, from_environment: bool = False) 
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir(parents=True)
     pins = locked_for(ROOT, image.extras, PYTHON, machine())
-    packages = context / "site-packages"
-    if from_environment:
-        say(f"{image.name}: copying {len(pins)} packages out of {sys.prefix}")
-        for pin in pins:
-            copy_installed(pin, packages)
-    else:
-        say(f"{image.name}: fetching {len(pins)} packages")
-        _fetch(pins, packages, context / "requirements.txt")
-    for unused in _UNUSED:
-        shutil.rmtree(packages / unused, ignore_errors=True)
+    fill(context / "site-packages", pins, say, from_environment)
     code = context / "code"
     for room in image.rooms:
         shutil.copytree(ROOT / room, code / room, ignore=_NOT_CODE)
@@ -70,6 +61,20 @@ def stage(image: Image, folder: Path, say: Say, from_environment: bool = False) 
     for name in ("finish.py", ".containerignore", f"{image.name}.Containerfile"):
         shutil.copy2(ROOT / "images" / name, context / name)
     return context
+
+
+def fill(folder: Path, pins: Sequence[Pin], say: Say, from_environment: bool = False) -> None:
+    """Put packages into a folder, each checked. Raises as `stage`."""
+    folder.mkdir(parents=True)
+    if from_environment:
+        say(f"copying {len(pins)} packages out of {sys.prefix}")
+        for pin in pins:
+            copy_installed(pin, folder)
+    else:
+        say(f"fetching {len(pins)} packages")
+        _fetch(pins, folder, folder.with_name("requirements.txt"))
+    for unused in _UNUSED:
+        shutil.rmtree(folder / unused, ignore_errors=True)
 
 
 def _copy_jars(image: Image, folder: Path, say: Say) -> None:

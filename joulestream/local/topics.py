@@ -19,7 +19,11 @@ DAY_MS = 86_400_000
 
 def topic_options(name: str, kafka: Kafka) -> dict[str, Any]:
     """Partitions, replication and configuration of one topic."""
-    configs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    configs = {
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "min.insync.replicas": str(min_insync(kafka.replication_factor)),
+    }
     if name in topics.COMPACTED:
         configs["cleanup.policy"] = "compact"
     else:
@@ -30,6 +34,11 @@ def topic_options(name: str, kafka: Kafka) -> dict[str, Any]:
         "replication_factor": kafka.replication_factor,
         "configs": configs,
     }
+
+
+def min_insync(replicas: int) -> int:
+    """Replicas that must have a message before it counts as written: two, where one more may then be away."""
+    return max(1, min(2, replicas - 1))
 
 
 def ensure_topics(kafka: Kafka) -> list[str]:

@@ -1,4 +1,4 @@
-"""Container images: build them, or look up the digests of what is published."""
+"""Container images: build them, look up published digests; the package for spark-submit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Container images: build them, or look up the digests of what is published.",
+    help="Container images: build them, look up published digests; the package for spark-submit.",
 )
 
 Only = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this image; may be repeated.")]
@@ -62,6 +62,25 @@ def build_images(
     )
     for name in build(chosen, how, context_dir or ROOT / "build" / "images", say):
         typer.echo(name)
+
+
+@app.command("package")
+def make_package(
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where it goes. Default: dist.")] = None,
+    packages: Annotated[
+        bool, typer.Option("--packages", help="Also an archive of the packages that workers need.")
+    ] = False,
+    from_environment: Annotated[
+        bool,
+        typer.Option("--from-environment", help="Copy the packages of this environment, fetch none."),
+    ] = False,
+) -> None:
+    """Make what `spark-submit` by hand needs: code as a zip, mains, jars, options."""
+    from joulestream.cluster.package import make_package as make
+    from joulestream.local.process import ROOT
+
+    for file in make(out or ROOT / "dist", say, packages, from_environment):
+        typer.echo(file)
 
 
 @app.command("digests")
