@@ -21,6 +21,8 @@ from schemas.errors import PipelineError
 log = logging.getLogger(__name__)
 
 PATH = "/v1/metrics"
+# Longest that one sending may take, its retries included.
+LONGEST_S = 5.0
 # UCUM, as OpenTelemetry's conventions have it, by the end of the metric's name.
 UNITS = {"joules": "J", "grams": "g", "seconds": "s", "watts": "W", "ratio": "1", "probability": "1"}
 
@@ -71,7 +73,7 @@ def sender_of(settings: Settings, collector: Collector) -> Sender | None:
     endpoint = address(wanted)
     for noisy in ("opentelemetry", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what matters of it is in our own message
-    exporter = OTLPMetricExporter(endpoint=endpoint, timeout=settings.exporter.otlp_every_s)
+    exporter = OTLPMetricExporter(endpoint=endpoint, timeout=min(LONGEST_S, settings.exporter.otlp_every_s))
 
     def export(data: Any) -> bool:
         return exporter.export(data) is MetricExportResult.SUCCESS
