@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from joulestream.output import say
+from joulestream.output import AsJson, print_json, say
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,3 +37,30 @@ def secrets() -> None:
 
     items = [secret(name) for name in KEYS]
     typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))
+
+
+@app.command()
+def check(
+    overlay: Annotated[str, typer.Option(help="Folder below k8s/ that is installed.")] = "overlays/local",
+    pictures: Annotated[Path, typer.Option(help="Where the screenshots go.")] = Path("k8s-check"),
+    wait: Annotated[float, typer.Option(help="Longest wait for one roll-out, in seconds.")] = 600.0,
+    acceptance: Annotated[bool, typer.Option(help="Ask the API server about every overlay.")] = True,
+    installation: Annotated[bool, typer.Option(help="Install the overlay, break it, audit it.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Check the manifests on the cluster that KUBECONFIG names: it installs into it, and leaves that there.
+
+    Every overlay is posted to the API server without being kept (in namespaces joulestream-check-…, removed again),
+    and each of its pods under its namespace's policy. Then one overlay is installed in the order of the how-to; driver,
+    executor, broker and store are killed while a run trains; the audit must end ok.
+    Exit code: 0 all ok, 1 a step failed.
+    """
+    from joulestream.cluster.check import command
+    from joulestream.cluster.config import ROOT
+
+    plan = command.Plan(ROOT / "k8s", overlay, pictures, wait, acceptance, installation)
+    steps = command.check(plan, say)
+    if as_json:
+        print_json(command.as_documents(steps))
+    if any(step.state == command.FAILED for step in steps):
+        raise typer.Exit(1)
