@@ -99,7 +99,6 @@ def _variable(one: Variable) -> Json:
         "label": one.title,
         "type": "query",
         "datasource": DATASOURCE,
-        "definition": query,
         "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
         "regex": "",
         "hide": 0,
@@ -267,6 +266,8 @@ _OPTIONS: Mapping[Show, Json] = {
         "orientation": "auto",
         "textMode": "auto",
         "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
     },
     Show.LINES: {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
@@ -283,6 +284,12 @@ _OPTIONS: Mapping[Show, Json] = {
         "minVizWidth": 8,
         "minVizHeight": 16,
         "maxVizHeight": 300,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
     },
-    Show.TABLE: {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"]}},
+    Show.TABLE: {
+        "frameIndex": 0,
+        "showHeader": True,
+        "cellHeight": "sm",
+        "footer": {"show": False, "reducer": ["sum"]},
+    },
 }

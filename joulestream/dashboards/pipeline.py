@@ -73,12 +73,22 @@ _NOW = Section(
             width=6,
         ),
         stat(
+            "Time to work it off",
+            "Messages that wait over messages settled per second in the last 5 minutes, as if no more came.",
+            Unit.SECOND,
+            f"{_LAG} / (query:joulestream_query_consumed_messages:rate5m{_QUERY} > 0)",
+            "{{query}}",
+            steps=limits(300, 900),
+            width=8,
+            without="nothing is settled",
+        ),
+        stat(
             "Last batch finished",
             "Time since a batch was last finished; grows while nothing comes.",
             Unit.SECOND,
             _query("checkpoint_age_seconds"),
             "{{query}}",
-            width=12,
+            width=8,
         ),
         stat(
             "Watermark behind the clock",
@@ -86,7 +96,7 @@ _NOW = Section(
             Unit.SECOND,
             _query("watermark_age_seconds"),
             "{{query}}",
-            width=12,
+            width=8,
         ),
     ),
 )
