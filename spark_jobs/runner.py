@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from conf.settings import Settings
+from conf.trouble import RIGHTS
 from schemas.errors import PipelineError
 from spark_jobs import accounts, io, offsets, recovery, transforms
 from spark_jobs.books import Books
@@ -33,6 +36,8 @@ from spark_jobs.writer import BatchWriter, require_no_dropped_rows
 log = logging.getLogger(__name__)
 
 STARTS_WITHOUT_PROGRESS = 5
+# Where no batch comes for so long, the followers get a turn of their own.
+IDLE_S = 5.0
 
 # What Spark's and Kafka's messages say when messages are gone, and when the broker is away.
 _LOST = ("KAFKA_DATA_LOSS", "OffsetOutOfRange", "may have been lost", "data was aged out", "was changed from")
@@ -47,6 +52,8 @@ _AWAY = (
     "NotLeaderOrFollower",
     "UnknownTopicOrPartition",
 )
+# And when it does not let us in (any more): a password that was changed, a certificate that has expired.
+_REFUSED = ("SaslAuthenticationException", "SslAuthenticationException", "AuthorizationException")
 
 
 @dataclass(slots=True)
@@ -67,6 +74,7 @@ class Runner:
     generation: Generation | None = field(default=None)
     models: Models | None = None
     followers: Sequence[Follower] = ()
+    flushed_s: float = 0.0
 
     def start(self, force_new: bool = False) -> None:
         """Open the generation and start Spark's query. Raises PipelineError."""
@@ -98,11 +106,12 @@ class Runner:
             for follower in self.followers:
                 follower.written(collection, docs)
 
-        def after_batch() -> None:
-            for follower in self.followers:
-                follower.flush()
+        books.on_written, writer.after_batch = written, self._flush
 
-        books.on_written, writer.after_batch = written, after_batch
+    def _flush(self) -> None:
+        for follower in self.followers:
+            follower.flush()
+        self.flushed_s = time.monotonic()
 
     def _open(self, force_new: bool) -> Generation:
         stream = self.settings.stream
@@ -158,10 +167,13 @@ class Runner:
             return
         for progress in self.query.recentProgress:
             self._note_progress(progress)
-        self.writer.idle(partial(self.patience, partial(self._repair, self.writer)))
+        self.writer.idle(partial(self._between_batches, self.writer))
 
-    def _repair(self, writer: BatchWriter) -> None:
-        run_requests(self.db, self.source, writer.generation, writer.books)
+    def _between_batches(self, writer: BatchWriter) -> None:
+        """Repairs that were asked for; and what followers have put off is done where no batch comes."""
+        self.patience(lambda: run_requests(self.db, self.source, writer.generation, writer.books))
+        if time.monotonic() - self.flushed_s >= IDLE_S:
+            self._flush()
 
     def _note_progress(self, progress: Any) -> None:
         """Spark reports each batch, and every ten seconds that nothing came."""
@@ -193,13 +205,24 @@ class Runner:
                 "query %s: Kafka lost messages before they were read; a new generation", self.source.query
             )
             self.start(force_new=True)
-        elif any(word in text for word in _AWAY) and self.starts <= STARTS_WITHOUT_PROGRESS:
-            log.warning("query %s: Kafka is away; it goes on when the broker is back", self.source.query)
-            kafka, topic = self.settings.kafka, self.source.topic
-            offsets.patiently(lambda: offsets.latest(kafka, topic), self.stop)
+        elif any(word in text for word in (*_AWAY, *_REFUSED)) and self.starts <= STARTS_WITHOUT_PROGRESS:
+            self._wait_for_kafka(text)
             self.start()
         else:
-            raise PipelineError(f"query {self.source.query} died: {text[:2000]}")
+            raise self._death(text)
+
+    def _wait_for_kafka(self, text: str) -> None:
+        """Until the broker answers us again; what it says meanwhile is said, once."""
+        how = "does not let us in" if any(word in text for word in _REFUSED) else "is away"
+        log.warning("query %s: Kafka %s; it goes on when the broker is back", self.source.query, how)
+        kafka, topic = self.settings.kafka, self.source.topic
+        offsets.patiently(lambda: offsets.latest(kafka, topic), self.stop)
+
+    def _death(self, text: str) -> PipelineError:
+        query, denied = self.source.query, re.search(r"Not authorized to access (?:topics|group): \S+", text)
+        if denied is None:
+            return PipelineError(f"query {query} died: {text[:2000]}")
+        return PipelineError(f"query {query}: Kafka says {denied[0]!r} to our user; grant it: {RIGHTS}")
 
     def close(self, patience_s: float = 60.0) -> None:
         """Stop after the batch under way, and give the lease back."""
