@@ -107,19 +107,25 @@ def _said(error: ValidationError, start: tuple[str, ...] = ()) -> str:
     return f"{place}: {error.message[:300]}"
 
 
-def errors(thing: dict[str, Any]) -> list[str]:
-    """What is wrong with one object, each as `field: what`; empty if nothing is."""
+def errors(thing: dict[str, Any]) -> tuple[str, ...]:
+    """What is wrong with one object, each as `field: what`; empty if nothing is. Overlays share most objects."""
+    return _errors(json.dumps(thing, sort_keys=True, default=str))
+
+
+@cache
+def _errors(text: str) -> tuple[str, ...]:
+    thing = json.loads(text)
     api_version, kind = str(thing.get("apiVersion")), str(thing.get("kind"))
     validator = kubernetes_schema(api_version, kind)
     if validator is not None:
-        return [_said(error) for error in validator.iter_errors(thing)]
+        return tuple(_said(error) for error in validator.iter_errors(thing))
     validator = foreign_schema(api_version, kind)
     if validator is None:
-        return [f"no schema is known for {api_version} {kind}"]
+        return (f"no schema is known for {api_version} {kind}",)
     found = [_said(error) for error in validator.iter_errors(thing)]
     meta = _part("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
     found += [_said(error, ("metadata",)) for error in meta.iter_errors(thing.get("metadata", {}))]
     for path in _TEMPLATES.get((api_version, kind), ()):
         template = _part("io.k8s.api.core.v1.PodTemplateSpec")
         found += [_said(error, path) for error in template.iter_errors(_inner(thing, path))]
-    return found
+    return tuple(found)

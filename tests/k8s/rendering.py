@@ -20,6 +20,8 @@ HOW = (
     "the manifests are rendered by `kubectl kustomize`, which needs no cluster"
 )
 Thing = dict[str, Any]
+# The one in C, where PyYAML has it, is ten times as fast.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def render(name: str, root: Path = K8S) -> Rendered:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode != 0:
         return Rendered(name, failure=done.stderr.strip())
-    things = tuple(thing for thing in yaml.safe_load_all(done.stdout) if thing)
+    things = tuple(thing for thing in yaml.load_all(done.stdout, Loader=LOADER) if thing)
     return Rendered(name, things, done.stderr.strip())
 
 
