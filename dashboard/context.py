@@ -1,16 +1,20 @@
-"""What a page needs from outside: settings, the store, and its reads, cached for a moment for all viewers.
+"""What a page needs from outside: settings, the viewer, the store, and its reads, kept for a moment for each viewer.
 
-A read that fails raises, and what raises is not cached; the client connects lazily, so no failed connection
+A read that fails raises, and what raises is not kept; the client connects lazily, so no failed connection
 is kept either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
 from conf.settings import Settings, load_settings
+from dashboard.claims import viewer_of
 from dashboard.store import (
     Group,
     Lease,
@@ -29,10 +33,13 @@ from dashboard.store import (
     Store,
     Window,
 )
+from dashboard.store.access import SeesAll, Viewer
 from dashboard.store.alerts import Alert
 from dashboard.store.budgets import Budget
 from dashboard.store.forecast_rows import Forecast, Model, PastSeries, RunForecast, Score, Series
 
+P = ParamSpec("P")
+T = TypeVar("T")
 MAX_BARS = 400
 MAX_PAST = 800
 RANGES: dict[str, timedelta | None] = {
@@ -61,9 +68,15 @@ def settings() -> Settings:
     return load_settings()
 
 
+def viewer() -> Viewer:
+    """Who looks at this page. Raises NotLoggedIn or Refused, so that nothing is read for nobody."""
+    access = settings().access
+    return viewer_of(st.user.to_dict() if access.login else {}, access, utc_now())
+
+
 @st.cache_resource(show_spinner=False)
-def store() -> Store:
-    """The store, one client for all sessions."""
+def everything() -> Store:
+    """The whole store, one client for all sessions."""
     given = settings()
     return Store(
         given.mongodb,
@@ -73,53 +86,88 @@ def store() -> Store:
     )
 
 
-@st.cache_data(ttl=1, max_entries=2, show_spinner=False)
-def overview() -> Overview:
+@st.cache_resource(max_entries=1000, show_spinner=False)
+def store_of(who: Viewer) -> Store:
+    """The store as somebody may see it."""
+    return everything() if isinstance(who, SeesAll) else everything().seen_by(who)
+
+
+def store() -> Store:
+    """The store as this page's viewer may see it."""
+    return store_of(viewer())
+
+
+def kept(
+    ttl: float, entries: int, spinner: bool | str = False
+) -> Callable[[Callable[Concatenate[Store, P], T]], Callable[P, T]]:
+    """A read whose result is kept for `ttl` seconds, for each viewer apart. The viewer is asked for at every call."""
+
+    def kept_read(read: Callable[Concatenate[Store, P], T]) -> Callable[P, T]:
+        def of_viewer(who: Viewer, *args: P.args, **kwargs: P.kwargs) -> T:
+            return read(store_of(who), *args, **kwargs)
+
+        # Streamlit tells the caches of functions apart by this name.
+        of_viewer.__qualname__ = read.__qualname__
+        held = st.cache_data(ttl=ttl, max_entries=entries, show_spinner=spinner)(of_viewer)
+
+        @wraps(read)
+        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+            return held(viewer(), *args, **kwargs)
+
+        # Its store is not the caller's to give.
+        del asked.__wrapped__
+        return asked
+
+    return kept_read
+
+
+@kept(1, 32)
+def overview(store: Store) -> Overview:
     """Totals over all runs."""
-    return store().overview(utc_now())
+    return store.overview(utc_now())
 
 
-@st.cache_data(ttl=1, max_entries=32, show_spinner=False)
-def runs(wanted: RunFilter, limit: int) -> RunList:
+@kept(1, 64)
+def runs(store: Store, wanted: RunFilter, limit: int) -> RunList:
     """The newest runs that match."""
-    return store().runs(wanted, now=utc_now(), limit=limit)
+    return store.runs(wanted, now=utc_now(), limit=limit)
 
 
-@st.cache_data(ttl=1, max_entries=64, show_spinner=False)
-def some_runs(run_ids: tuple[str, ...]) -> tuple[Run, ...]:
+@kept(1, 64)
+def some_runs(store: Store, run_ids: tuple[str, ...]) -> tuple[Run, ...]:
     """Runs by id."""
-    return store().some_runs(run_ids, now=utc_now())
+    return store.some_runs(run_ids, now=utc_now())
 
 
-@st.cache_data(ttl=15, max_entries=2, show_spinner=False)
-def choices() -> dict[str, tuple[str, ...]]:
+@kept(15, 32)
+def choices(store: Store) -> dict[str, tuple[str, ...]]:
     """Values for the filters."""
-    return store().choices()
+    return store.choices()
 
 
-@st.cache_data(ttl=10, max_entries=64, show_spinner=False)
-def live_points(run_id: str) -> RunSeries:
+@kept(10, 64)
+def live_points(store: Store, run_id: str) -> RunSeries:
     """A run over time, while it runs."""
-    return _points(run_id)
+    return _points(store, run_id)
 
 
-@st.cache_data(ttl=300, max_entries=64, show_spinner="Reading the run…")
-def settled_points(run_id: str, n_events: int | None) -> RunSeries:
+@kept(300, 64, spinner="Reading the run…")
+def settled_points(store: Store, run_id: str, n_events: int | None) -> RunSeries:
     """A run over time, once it has ended; a late event changes `n_events` and so is seen at once."""
     del n_events
-    return _points(run_id)
+    return _points(store, run_id)
 
 
-def _points(run_id: str) -> RunSeries:
-    run = store().run(run_id, now=utc_now())
-    return RunSeries(points=(), origin="events") if run is None else store().run_points(run)
+def _points(store: Store, run_id: str) -> RunSeries:
+    run = store.run(run_id, now=utc_now())
+    return RunSeries(points=(), origin="events") if run is None else store.run_points(run)
 
 
-@st.cache_data(ttl=120, max_entries=64, show_spinner="Summing the run's events…")
-def progress_points(run_id: str, axis: str) -> tuple[RunPoint, ...]:
+@kept(120, 64, spinner="Summing the run's events…")
+def progress_points(store: Store, run_id: str, axis: str) -> tuple[RunPoint, ...]:
     """A run of many events by `step` or `epoch`."""
-    run = store().run(run_id, now=utc_now())
-    return () if run is None else store().run_progress(run, axis)
+    run = store.run(run_id, now=utc_now())
+    return () if run is None else store.run_progress(run, axis)
 
 
 def points(run: Run) -> RunSeries:
@@ -127,129 +175,129 @@ def points(run: Run) -> RunSeries:
     return live_points(run.run_id) if run.ended_at is None else settled_points(run.run_id, run.n_events)
 
 
-@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+@kept(5, 64)
 def windows(
-    dimension: str, keys: tuple[str | None, ...] | None, start: datetime | None
+    store: Store, dimension: str, keys: tuple[str | None, ...] | None, start: datetime | None
 ) -> tuple[Window, ...]:
     """Windows of some keys since a time."""
-    return store().windows(dimension, keys, start, None, max_windows=MAX_BARS)
+    return store.windows(dimension, keys, start, None, max_windows=MAX_BARS)
 
 
-@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
-def groups(dimension: str, start: datetime | None) -> tuple[Group, ...]:
+@kept(5, 64)
+def groups(store: Store, dimension: str, start: datetime | None) -> tuple[Group, ...]:
     """Energy by user, model or region since a time."""
-    return store().groups(dimension, start)
+    return store.groups(dimension, start)
 
 
-@st.cache_data(ttl=5, max_entries=8, show_spinner=False)
-def nodes(start: datetime | None) -> tuple[NodeTotal, ...]:
+@kept(5, 64)
+def nodes(store: Store, start: datetime | None) -> tuple[NodeTotal, ...]:
     """All nodes, with their energy since a time."""
-    return store().nodes(start)
+    return store.nodes(start)
 
 
-@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
-def node_windows(node_id: str, start: datetime | None) -> tuple[NodeWindow, ...]:
+@kept(5, 64)
+def node_windows(store: Store, node_id: str, start: datetime | None) -> tuple[NodeWindow, ...]:
     """Windows of a node since a time."""
-    return store().node_windows(node_id, start, max_windows=MAX_BARS)
+    return store.node_windows(node_id, start, max_windows=MAX_BARS)
 
 
-@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
-def node_runs(node_id: str, start: datetime | None) -> tuple[Share, ...]:
+@kept(5, 64)
+def node_runs(store: Store, node_id: str, start: datetime | None) -> tuple[Share, ...]:
     """The runs charged on a node since a time."""
-    return store().node_runs(node_id, start)
+    return store.node_runs(node_id, start)
 
 
-@st.cache_data(ttl=1, max_entries=2, show_spinner=False)
-def quality() -> Quality:
+@kept(1, 32)
+def quality(store: Store) -> Quality:
     """What became of the messages."""
-    return store().quality()
+    return store.quality()
 
 
-@st.cache_data(ttl=1, max_entries=2, show_spinner=False)
-def leases() -> tuple[Lease, ...]:
+@kept(1, 32)
+def leases(store: Store) -> tuple[Lease, ...]:
     """Which process drives each query."""
-    return store().leases()
+    return store.leases()
 
 
-@st.cache_data(ttl=1, max_entries=8, show_spinner=False)
-def progress() -> dict[str, tuple[Progress, ...]]:
+@kept(1, 64)
+def progress(store: Store) -> dict[str, tuple[Progress, ...]]:
     """The newest batches of every query."""
-    return {query: store().progress(query) for query in store().queries()}
+    return {query: store.progress(query) for query in store.queries()}
 
 
-@st.cache_data(ttl=5, max_entries=2, show_spinner=False)
-def series() -> tuple[Series, ...]:
+@kept(5, 32)
+def series(store: Store) -> tuple[Series, ...]:
     """The series that are forecast."""
-    return store().forecasts.series()
+    return store.forecasts.series()
 
 
-@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
-def ahead(target: str, newest: datetime) -> tuple[Forecast, ...]:
+@kept(2, 64)
+def ahead(store: Store, target: str, newest: datetime) -> tuple[Forecast, ...]:
     """The newest forecast of each horizon."""
-    return store().forecasts.ahead(target, newest)
+    return store.forecasts.ahead(target, newest)
 
 
-@st.cache_data(ttl=20, max_entries=32, show_spinner="Reading past forecasts…")
-def past(target: str, horizon_s: int, start: datetime, end: datetime) -> PastSeries:
+@kept(20, 64, spinner="Reading past forecasts…")
+def past(store: Store, target: str, horizon_s: int, start: datetime, end: datetime) -> PastSeries:
     """Forecasts of one horizon whose targets lie in (start, end]."""
-    return store().forecasts.past(target, horizon_s, start, end, MAX_PAST)
+    return store.forecasts.past(target, horizon_s, start, end, MAX_PAST)
 
 
-@st.cache_data(ttl=60, max_entries=64, show_spinner="Summing the errors…")
-def score(target: str, horizon_s: int, start: datetime, end: datetime) -> Score | None:
+@kept(60, 64, spinner="Summing the errors…")
+def score(store: Store, target: str, horizon_s: int, start: datetime, end: datetime) -> Score | None:
     """Errors of the forecasts of one horizon whose targets lie in (start, end]; None where that takes too long.
 
     That it takes too long is kept too, so that no refresh asks for it again at once.
     """
     try:
-        return store().forecasts.score(target, horizon_s, start, end)
+        return store.forecasts.score(target, horizon_s, start, end)
     except ReadTooSlow:
         return None
 
 
-@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
-def drift(target: str, horizon_s: int) -> datetime | None:
+@kept(5, 64)
+def drift(store: Store, target: str, horizon_s: int) -> datetime | None:
     """The last drift alarm of a series at a horizon."""
-    return store().forecasts.drift(target, horizon_s)
+    return store.forecasts.drift(target, horizon_s)
 
 
-@st.cache_data(ttl=5, max_entries=2, show_spinner=False)
-def models() -> tuple[Model, ...]:
+@kept(5, 32)
+def models(store: Store) -> tuple[Model, ...]:
     """The newest models."""
-    return store().forecasts.models()
+    return store.forecasts.models()
 
 
-@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
-def run_forecast(run_id: str) -> RunForecast | None:
+@kept(2, 64)
+def run_forecast(store: Store, run_id: str) -> RunForecast | None:
     """What a run will have used at its completion."""
-    return store().forecasts.of_run(run_id)
+    return store.forecasts.of_run(run_id)
 
 
-@st.cache_data(ttl=2, max_entries=2, show_spinner=False)
-def budgets() -> tuple[Budget, ...]:
+@kept(2, 32)
+def budgets(store: Store) -> tuple[Budget, ...]:
     """Every budget."""
-    return store().budgets.all()
+    return store.budgets.all()
 
 
-@st.cache_data(ttl=2, max_entries=16, show_spinner=False)
-def alerts(states: tuple[str, ...] = (), rules: tuple[str, ...] = ()) -> tuple[Alert, ...]:
+@kept(2, 64)
+def alerts(store: Store, states: tuple[str, ...] = (), rules: tuple[str, ...] = ()) -> tuple[Alert, ...]:
     """Alerts in some states, of some rules; open ones first."""
-    return store().alerts.some(states, rules)
+    return store.alerts.some(states, rules)
 
 
-@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
-def alerts_of(dimension: str, key: str | None) -> tuple[Alert, ...]:
+@kept(2, 64)
+def alerts_of(store: Store, dimension: str, key: str | None) -> tuple[Alert, ...]:
     """The newest alerts on one subject."""
-    return store().alerts.of(dimension, key)
+    return store.alerts.of(dimension, key)
 
 
-@st.cache_data(ttl=2, max_entries=32, show_spinner=False)
-def alert(alert_id: str) -> Alert | None:
+@kept(2, 64)
+def alert(store: Store, alert_id: str) -> Alert | None:
     """One alert."""
-    return store().alerts.one(alert_id)
+    return store.alerts.one(alert_id)
 
 
-@st.cache_data(ttl=2, max_entries=2, show_spinner=False)
-def n_open_alerts() -> int:
+@kept(2, 32)
+def n_open_alerts(store: Store) -> int:
     """How many alerts are open."""
-    return store().alerts.n_open()
+    return store.alerts.n_open()

@@ -9,11 +9,12 @@ from typing import Any
 from pymongo import MongoClient
 
 from conf.sections import MongoDB
-from dashboard.store import health, nodes, runs, series, windows
+from dashboard.store import health, labels, nodes, runs, series, windows
+from dashboard.store.access import Person, Viewer
 from dashboard.store.alerts import AlertReads
 from dashboard.store.budgets import BudgetReads
 from dashboard.store.forecasts import ForecastReads
-from dashboard.store.reader import Reader, connect
+from dashboard.store.reader import SEES_ALL, Reader, connect
 from dashboard.store.rows import (
     Group,
     Lease,
@@ -39,6 +40,7 @@ class Store:
     """Reads of one database; every method raises StoreAway where the store does not answer.
 
     `stale_after_s`: silence after which a running run is stale. `window_s`: length of a window.
+    `viewer`: whose documents are read; by default everybody's.
     """
 
     def __init__(
@@ -48,16 +50,33 @@ class Store:
         *,
         stale_after_s: float = 120.0,
         window_s: int = 60,
+        viewer: Viewer = SEES_ALL,
     ) -> None:
         given = client_or_section
         client = connect(given) if isinstance(given, MongoDB) else given
         self._client = client
-        self._reader = Reader(client, database)
+        self._database = database
+        self._reader = Reader(client, database, viewer)
         self._stale_after_s = stale_after_s
         self.window_s = window_s
         self.forecasts = ForecastReads(self._reader, window_s)
         self.budgets = BudgetReads(self._reader)
         self.alerts = AlertReads(self._reader)
+
+    def seen_by(self, viewer: Viewer) -> Store:
+        """The same store, as a viewer may see it; it shares the connections."""
+        return Store(
+            self._client,
+            self._database,
+            stale_after_s=self._stale_after_s,
+            window_s=self.window_s,
+            viewer=viewer,
+        )
+
+    @property
+    def viewer(self) -> Viewer:
+        """Whose documents are read."""
+        return self._reader.viewer
 
     @property
     def hosts(self) -> str:
@@ -136,8 +155,15 @@ class Store:
     ) -> tuple[Window, ...]:
         """Windows that start in [since, until), oldest first; joined to wider ones above `max_windows` a key.
 
-        `keys` None means all; a key that is not known is None.
+        `keys` None means all; a key that is not known is None. To a person `all` is all of theirs, and a model or
+        a region has what their runs used.
         """
+        if isinstance(self.viewer, Person):
+            if dimension == "all":
+                dimension, keys = "user", [self.viewer.user_id]
+            elif dimension in labels.LABELS:
+                given = (keys, since, until, self.window_s, max_windows)
+                return labels.read_windows(self._reader, dimension, *given)
         span = windows.read_span(self._reader, dimension, keys, since, until)
         if span is None:
             return ()
@@ -153,6 +179,8 @@ class Store:
         """Energy by user, model or region, largest first: of all runs, or of the windows of a range."""
         if since is None and until is None:
             return runs.read_groups(self._reader, dimension)
+        if isinstance(self.viewer, Person) and dimension in labels.LABELS:
+            return labels.read_groups(self._reader, dimension, since, until)
         return windows.read_groups(self._reader, dimension, since, until)
 
     def users(self) -> tuple[Group, ...]:

@@ -1,8 +1,12 @@
-"""The only place that talks to MongoDB: reads, and nothing else; vendor errors end here."""
+"""The only place that talks to MongoDB: reads, and nothing else; vendor errors end here.
+
+Every query passes through `_share`: it is here, and only here, that a viewer's reads are kept to what they may see.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +16,17 @@ from pymongo.errors import ConfigurationError, ExecutionTimeout, OperationFailur
 from conf.clients import mongo_options
 from conf.mongo_trouble import mongo_refusal, mongo_unusable
 from conf.sections import MongoDB
+from dashboard.store.access import Person, SeesAll, Share, Viewer, share
+from schemas.documents import RUN_SUMMARY
 from schemas.errors import PipelineError, RetryableError
 
 Document = Mapping[str, Any]
 CHUNK = 500
+# How long the list of a person's runs is used again: as long as the pages keep what they read.
+OWN_S = 1.0
+
+
+SEES_ALL = SeesAll()
 
 
 class StoreAway(RetryableError):
@@ -42,11 +53,20 @@ def connect(mongodb: MongoDB) -> MongoClient[dict[str, Any]]:
 
 
 class Reader:
-    """Reads of one database. Raises StoreAway where the store does not answer."""
+    """Reads of one database, kept to what `viewer` may see. Raises StoreAway where the store does not answer."""
 
-    def __init__(self, client: MongoClient[dict[str, Any]], database: str) -> None:
+    def __init__(
+        self,
+        client: MongoClient[dict[str, Any]],
+        database: str,
+        viewer: Viewer = SEES_ALL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._db = client.get_database(database)
+        self.viewer = viewer
+        self._clock = clock
+        self._own: tuple[float, list[str]] | None = None
 
     @property
     def hosts(self) -> str:
@@ -65,9 +85,10 @@ class Reader:
     ) -> list[dict[str, Any]]:
         """Documents of a collection. Raises ReadTooSlow when `budget_s` is given and over."""
         with self._errors():
-            cursor = self._db[collection].find(
-                query or {}, None if fields is None else dict.fromkeys(fields, 1)
-            )
+            may = self._share(collection)
+            if may is None:
+                return []
+            cursor = self._db[collection].find(may.query(query or {}), may.names(fields))
             if sort:
                 cursor = cursor.sort(list(sort))
             if budget_s is not None:
@@ -80,22 +101,43 @@ class Reader:
         """Result of an aggregation (one that only reads). Raises ReadTooSlow as `find` does."""
         limits: dict[str, Any] = {} if budget_s is None else {"maxTimeMS": max(1, int(budget_s * 1000))}
         with self._errors():
-            return list(self._db[collection].aggregate([dict(stage) for stage in pipeline], **limits))
+            may = self._share(collection)
+            if may is None:
+                return []
+            return list(self._db[collection].aggregate(may.stages(pipeline), **limits))
 
     def count(self, collection: str, query: Document | None = None) -> int:
         """How many documents match."""
         with self._errors():
-            return self._db[collection].count_documents(query or {})
+            may = self._share(collection)
+            return 0 if may is None else self._db[collection].count_documents(may.query(query or {}))
 
     def distinct(self, collection: str, field: str) -> list[Any]:
         """The values of a field."""
         with self._errors():
-            return self._db[collection].distinct(field)
+            may = self._share(collection)
+            if may is None or not may.shows(field):
+                return []
+            return self._db[collection].distinct(field, may.condition)
 
     def ping(self) -> None:
         """Raises StoreAway unless the store answers."""
         with self._errors():
             self._client.admin.command("ping")
+
+    def _share(self, collection: str) -> Share | None:
+        """What the viewer may see of a collection; None is nothing."""
+        return share(self.viewer, collection, self._own_runs)
+
+    def _own_runs(self) -> list[str]:
+        """Ids of the person's runs, at most `OWN_S` old."""
+        now = self._clock()
+        if self._own is None or now - self._own[0] >= OWN_S:
+            assert isinstance(self.viewer, Person)  # noqa: S101 -- tells the type: only a person's rules ask
+            query = {"user_id": self.viewer.user_id}
+            found = self._db[RUN_SUMMARY].find(query, {"_id": 1})
+            self._own = (now, [str(document["_id"]) for document in found])
+        return self._own[1]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

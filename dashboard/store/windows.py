@@ -133,11 +133,15 @@ def read_span(
 
 
 def read_groups(
-    reader: Reader, dimension: str, since: datetime | None, until: datetime | None
+    reader: Reader,
+    dimension: str,
+    since: datetime | None,
+    until: datetime | None,
+    keys: Sequence[str | None] | None = None,
 ) -> tuple[Group, ...]:
     """Energy by key over the windows of a range; largest first."""
     pipeline = [
-        {"$match": match(dimension, None, since, until)},
+        {"$match": match(dimension, keys, since, until)},
         {"$group": accumulators() | {"_id": "$key"}},
     ]
     found = reader.aggregate(WINDOWS, pipeline)

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import context, display, tables, widgets
 from dashboard.charts import fleet
 from dashboard.store import Lease, Overview, Progress, RunFilter
+from dashboard.store.access import Person
 from dashboard.views.forecast_parts import SILENT, ends
 from dashboard.widgets import Card
 
@@ -18,7 +19,8 @@ HOUR_S = 3600
 
 def page() -> None:
     """Draw the page."""
-    widgets.title("Overview", "Energy and emissions of all training runs, as they arrive.")
+    whose = "your" if isinstance(context.viewer(), Person) else "all"
+    widgets.title("Overview", f"Energy and emissions of {whose} training runs, as they arrive.")
     widgets.live(figures)()
     st.subheader("Energy over time", anchor=False)
     chosen = st.segmented_control(
@@ -54,20 +56,25 @@ def figures() -> None:
 
 
 def look_ahead() -> None:
-    """The fleet's next hour, open alerts and budgets at risk; nothing where there are none."""
-    fleet_series = next((series for series in context.series() if series.dimension == "all"), None)
-    newest = fleet_series.last_window_end if fleet_series else None
+    """The next hour of the fleet, or of a person; open alerts, budgets at risk; nothing where there are none."""
+    dimension, whose = ("user", "yours") if isinstance(context.viewer(), Person) else ("all", "all")
+    whole = next((series for series in context.series() if series.dimension == dimension), None)
+    newest = whole.last_window_end if whole else None
     fresh = newest is not None and context.utc_now() - newest <= SILENT
-    found = context.ahead(fleet_series.target, newest) if fleet_series and newest and fresh else ()
+    found = context.ahead(whole.target, newest) if whole and newest and fresh else ()
     hour = next((forecast for forecast in found if forecast.horizon_s == HOUR_S), None)
     n_open, budgets = context.n_open_alerts(), context.budgets()
-    if not (fleet_series or n_open or budgets):
+    if not (whole or n_open or budgets):
         return
     at_risk = sum(budget.at_risk for budget in budgets)
     next_hour = hour.energy_kwh if hour else None
     widgets.cards(
         [
-            Card("Next hour, all", display.energy(next_hour.point if next_hour else None), "forecast_energy"),
+            Card(
+                f"Next hour, {whose}",
+                display.energy(next_hour.point if next_hour else None),
+                "forecast_energy",
+            ),
             Card("Next hour, 80 % interval", ends(next_hour, display.ENERGY), "interval"),
             Card("Open alerts", f"{n_open:,}", "alert_state"),
             Card("Budgets at risk", f"{at_risk:,} of {len(budgets):,}", "budget_probability"),

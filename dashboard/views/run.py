@@ -11,6 +11,7 @@ from dashboard import context, display, widgets
 from dashboard.charts import run as charts
 from dashboard.power import by_progress, segments
 from dashboard.store import ReadTooSlow, Run, RunFilter
+from dashboard.store.access import Person
 from dashboard.text import for_html, shortened
 from dashboard.views import run_forecast
 from dashboard.widgets import Card
@@ -29,7 +30,11 @@ def page() -> None:
         return
     if not context.some_runs((run_id,)):
         widgets.title("Run", "One run over time.")
-        st.warning("There is no run of this id in the store.", icon=":material/search:")
+        missing = "There is no run of this id in the store."
+        if isinstance(context.viewer(), Person):
+            # Not which of the two: that would tell whether there is such a run.
+            missing = "There is no run of this id, or it is not yours."
+        st.warning(missing, icon=":material/search:")
         widgets.note(f"Asked for: {run_id}")
         widgets.empty(
             "What to do",
