@@ -16,6 +16,7 @@ from typing import Protocol
 from producers.ports import Clock, EventSink
 from producers.prometheus.nodes import CELL_MS, Cell, NodeSeries, floor_ms, read_nodes, selector
 from producers.prometheus.note import Progress, read_note, write_note
+from producers.prometheus.pulse import ALIVE, READY, touch
 from producers.prometheus.series import Series
 from schemas.errors import PipelineError, RetryableError
 from schemas.times import from_ms, rfc3339, to_ms
@@ -91,6 +92,7 @@ class Ingest:
                 if not away:
                     log.warning("%s; it is tried again, and what was scraped meanwhile is read then", error)
                 away = True
+                touch(note, ALIVE)
                 stop.wait(backoff_s)
                 backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
                 continue
@@ -99,6 +101,8 @@ class Ingest:
             backoff_s, away = FIRST_BACKOFF_S, False
             if further != progress:
                 write_note(note, further)
+            touch(note, ALIVE)
+            touch(note, READY)
             behind = further.through_ms - progress.through_ms >= CHUNK_MS
             progress = further
             stop.wait(0.0 if behind else every_s)

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from conf.settings import load_settings
 from producers.prometheus.ingest import MESSAGES_PER_FLUSH, Ingest, Rules
 from producers.prometheus.nodes import CELL_MS, floor_ms
 from producers.prometheus.note import Progress, read_note, write_note
+from producers.prometheus.pulse import problem, pulse_file
 from schemas.errors import PipelineError, RetryableError
 from schemas.identity import identity_of
 from schemas.parse import parse_node
@@ -230,6 +232,22 @@ def test_a_range_up_to_now_ends_where_the_scrapes_do() -> None:
     newest = max(doc["timestamp"] for doc in messages(sink).values())
     assert newest == from_ms(T0 + 570_000 - 1 + CELL_MS)
     assert counts.samples == 20
+
+
+def test_probes_tell_a_server_that_is_away_from_a_process_that_is_stuck(tmp_path: Path) -> None:
+    note = tmp_path / "prometheus.json"
+    settings = load_settings({"prometheus.every_s": 30})
+    assert problem(settings, note, "alive", 0) == "it has not begun yet"
+    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), Sink()
+    server.away = 10**9
+    Live(server, sink, note).run(7500)
+    alive_s = pulse_file(note, "alive").stat().st_mtime
+    assert problem(settings, note, "alive", alive_s + 389) is None
+    assert problem(settings, note, "ready", alive_s) == "nothing has been read yet"
+    server.away = 0
+    Live(server, sink, note).run(8000)
+    assert problem(settings, note, "ready", pulse_file(note, "ready").stat().st_mtime) is None
+    assert problem(settings, note, "alive", pulse_file(note, "alive").stat().st_mtime + 391) is not None
 
 
 def test_a_note_comes_back_and_a_broken_one_is_named(tmp_path: Path) -> None:
