@@ -5,6 +5,7 @@ kafka-python, pymongo and Kafka's Java client (inside Spark) name the same thing
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from conf.sections import Kafka, MongoDB
@@ -22,6 +23,19 @@ class Options(dict[str, Any]):
     __str__ = __repr__
 
 
+def current_password(section: Kafka | MongoDB) -> str:
+    """The password as it stands now: a file is read again, so that a client that is built anew has a new one.
+
+    Where the file is not there (any more, or on this machine) it is the one that the settings were read with.
+    """
+    if section.password_file is not None:
+        with suppress(OSError, UnicodeError):
+            text = section.password_file.read_text("utf-8").rstrip("\r\n")
+            if text:
+                return text
+    return section.password.get_secret_value() if section.password is not None else ""
+
+
 def kafka_options(kafka: Kafka) -> Options:
     """Arguments of any of kafka-python's clients."""
     options = Options(bootstrap_servers=kafka.bootstrap.split(","))
@@ -30,7 +44,7 @@ def kafka_options(kafka: Kafka) -> Options:
     if kafka.security_protocol.startswith("SASL") and kafka.password is not None:
         options["sasl_mechanism"] = kafka.sasl_mechanism
         options["sasl_plain_username"] = kafka.username
-        options["sasl_plain_password"] = kafka.password.get_secret_value()
+        options["sasl_plain_password"] = current_password(kafka)
     files = {"ssl_cafile": kafka.ca_file, "ssl_certfile": kafka.cert_file, "ssl_keyfile": kafka.key_file}
     options.update({name: str(path) for name, path in files.items() if path is not None})
     return options
@@ -47,7 +61,7 @@ def spark_kafka_options(kafka: Kafka) -> Options:
     if kafka.security_protocol.startswith("SASL") and kafka.password is not None:
         options["sasl.mechanism"] = kafka.sasl_mechanism
         module = _PLAIN if kafka.sasl_mechanism == "PLAIN" else _SCRAM
-        user, password = _quoted(kafka.username or ""), _quoted(kafka.password.get_secret_value())
+        user, password = _quoted(kafka.username or ""), _quoted(current_password(kafka))
         options["sasl.jaas.config"] = f"{module} required username={user} password={password};"
     if kafka.ca_file is not None:
         options["ssl.truststore.type"] = "PEM"
@@ -70,7 +84,7 @@ def mongo_options(mongodb: MongoDB) -> Options:
     )
     if mongodb.username is not None and mongodb.password is not None:
         options["username"] = mongodb.username
-        options["password"] = mongodb.password.get_secret_value()
+        options["password"] = current_password(mongodb)
         options["authSource"] = mongodb.auth_source
     if mongodb.tls is not None:
         options["tls"] = mongodb.tls

@@ -1,34 +1,31 @@
-"""Why Kafka does not let us in: from what a client says, and from a look at its port."""
+"""Why Kafka does not let us in: from what a client says, and from a login of our own."""
 
 from __future__ import annotations
 
+import re
 import ssl
 
-from conf.knocking import ALERT_WAIT_S, Certificates, handshake_problem, listens, speaks_tls
+from conf.clients import current_password
+from conf.kafka_login import NO_LOGIN_HERE, UNSUPPORTED_MECHANISM, Answer, Login, ask
+from conf.knocking import Certificates, connection, listens, speaks_tls
 from conf.sections import Kafka
-from conf.trouble import RIGHTS, Refused, chain, short, tls_words, unreadable
+from conf.trouble import RIGHTS, Refused, chain, tls_words, unreadable
 
-KNOCK_S = 3.0
+KNOCK_S = 5.0
+_OURS = "kafka.cert_file and kafka.key_file"
 
 
-def kafka_tls(kafka: Kafka) -> None:
-    """Raise Refused where TLS is asked for and fails at every broker that listens. Without TLS, do nothing."""
-    if not kafka.tls:
-        return
-    context = _context(kafka)
-    first: Refused | None = None
-    for address in kafka.bootstrap.split(","):
-        problem = handshake_problem(address, context, KNOCK_S)
-        if problem is None:
-            return
-        if isinstance(problem, ssl.SSLError) or listens(address, KNOCK_S):
-            first = first or Refused(_tls_words(kafka, address, problem))
-    if first is not None:
-        raise first
+def kafka_knock(kafka: Kafka) -> None:
+    """Raise Refused where no broker that listens lets us in; without TLS and user there is nothing to ask.
+
+    Asked before a client is built: those take half a minute to fail, and do not say why.
+    """
+    if kafka.security_protocol != "PLAINTEXT":
+        _let_in(kafka)
 
 
 def kafka_refusal(kafka: Kafka, error: BaseException | None = None) -> Refused | None:
-    """Why Kafka does not let us in, from a client's error and from a look at the port; None where it is just away.
+    """Why Kafka does not let us in, from a client's error or from a login of our own; None where it is just away.
 
     Takes up to some seconds: only for when a client has failed.
     """
@@ -36,53 +33,107 @@ def kafka_refusal(kafka: Kafka, error: BaseException | None = None) -> Refused |
     if told is not None:
         return told
     try:
-        kafka_tls(kafka)
-        return _silent(kafka)
+        _let_in(kafka)
     except Refused as refused:
         return refused
+    return None
 
 
 def told_by_client(kafka: Kafka, error: BaseException | None) -> Refused | None:
     """What a client's error says by itself."""
-    words = _client_words(kafka, error)
-    return None if words is None else Refused(words)
-
-
-def _client_words(kafka: Kafka, error: BaseException | None) -> str | None:
-    where = f"Kafka at {kafka.bootstrap}"
     for one in chain(error):
         name = type(one).__name__
         if name == "SaslAuthenticationFailedError":
-            return (
-                f"{where} refuses user {kafka.username!r}: it is unknown, or its password is wrong; correct "
-                "kafka.username and kafka.password_file (JOULE_KAFKA_USERNAME, JOULE_KAFKA_PASSWORD_FILE)"
-            )
-        if name in ("UnsupportedSaslMechanismError", "IllegalSaslStateError"):
-            return (
-                f"{where} does not take {kafka.sasl_mechanism} on this port ({kafka.security_protocol}); correct "
-                "kafka.sasl_mechanism or kafka.security_protocol, or give the port that asks for passwords"
-            )
+            return Refused(_wrong_user(kafka))
         if name.endswith("AuthorizationFailedError"):
-            return f"{where} does not allow {_who(kafka)} what it asks ({short(one)}); grant it: {RIGHTS}"
-    return None
-
-
-def _silent(kafka: Kafka) -> Refused | None:
-    """A broker that takes connections and says nothing: what it may speak instead."""
-    for address in kafka.bootstrap.split(","):
-        if not listens(address, KNOCK_S):
-            continue
-        if not kafka.tls and speaks_tls(address, KNOCK_S):
-            secure = "SASL_SSL" if kafka.security_protocol.startswith("SASL") else "SSL or SASL_SSL"
+            request = re.search(r"Request '(\w+)", str(one))
+            what = f"{request[1]}: {name}" if request else name
             return Refused(
-                f"Kafka at {address} speaks TLS, and kafka.security_protocol is {kafka.security_protocol}; set "
-                f"it to {secure} (JOULE_KAFKA_SECURITY_PROTOCOL)"
+                f"Kafka at {kafka.bootstrap} does not allow {_who(kafka)} what it asks ({what}); grant it: {RIGHTS}"
             )
-        if kafka.tls:
-            problem = handshake_problem(address, _context(kafka), KNOCK_S, ALERT_WAIT_S)
-            if isinstance(problem, OSError):
-                return Refused(_tls_words(kafka, address, problem))
     return None
+
+
+def _let_in(kafka: Kafka) -> None:
+    """Try each broker until one lets us in. Raises the first one's Refused; brokers that are away do not count."""
+    context = _context(kafka) if kafka.tls else None
+    first: str | None = None
+    for address in kafka.bootstrap.split(","):
+        words = _try(kafka, address, context)
+        if words is None:
+            return
+        first = first or words or None
+    if first is not None:
+        raise Refused(first)
+
+
+def _try(kafka: Kafka, address: str, context: ssl.SSLContext | None) -> str | None:
+    """None where the broker lets us in, why where it does not, and nothing ("") where it is away."""
+    login = None
+    if kafka.security_protocol.startswith("SASL"):
+        login = Login(kafka.sasl_mechanism, kafka.username or "", current_password(kafka))
+    try:
+        with connection(address, context, KNOCK_S) as opened:
+            answer = ask(opened, login)
+    except TimeoutError:
+        return "" if context is None or speaks_tls(address, KNOCK_S) else _broken(kafka, address, None)
+    except OSError as error:
+        return _broken(kafka, address, error) if listens(address, KNOCK_S) else ""
+    except (ValueError, KeyError, LookupError):
+        return _broken(kafka, address, None)
+    return _answered(kafka, address, answer)
+
+
+def _answered(kafka: Kafka, address: str, answer: Answer) -> str | None:
+    wants = kafka.security_protocol.startswith("SASL")
+    if not wants and answer.code == NO_LOGIN_HERE:
+        return None  # as it should be
+    if not wants:
+        secure = "SASL_SSL" if kafka.tls else "SASL_PLAINTEXT"
+        return (
+            f"Kafka at {address} asks for a user, and kafka.security_protocol is {kafka.security_protocol}; set it "
+            f"to {secure}, and kafka.username and kafka.password_file"
+        )
+    if answer.code == NO_LOGIN_HERE:
+        return (
+            f"Kafka at {address} knows no users on this port, and kafka.security_protocol is "
+            f"{kafka.security_protocol}; set it to {'SSL' if kafka.tls else 'PLAINTEXT'}, or give the port for users"
+        )
+    if answer.code == UNSUPPORTED_MECHANISM:
+        taken = ", ".join(answer.mechanisms) or "none"
+        return (
+            f"Kafka at {address} does not take {kafka.sasl_mechanism}, but {taken}; set kafka.sasl_mechanism"
+        )
+    return _wrong_user(kafka) if answer.code else None
+
+
+def _broken(kafka: Kafka, address: str, error: OSError | None) -> str:
+    """A connection that ended, or an answer that is none of Kafka's, in words."""
+    what = f"Kafka at {address}"
+    if kafka.tls:
+        found = None
+        if error is not None:
+            found = tls_words(what, str(error), kafka.ca_file, "kafka.ca_file", (_OURS, kafka.cert_file))
+        if found is None and speaks_tls(address, KNOCK_S):
+            return ""  # it speaks TLS and ended the connection without a reason, as one does that is stopping
+        return found or (
+            f"{what} does not answer in TLS, and kafka.security_protocol is {kafka.security_protocol}; give the "
+            "port that speaks TLS, or set the protocol that this one speaks"
+        )
+    if speaks_tls(address, KNOCK_S):
+        secure = "SASL_SSL" if kafka.security_protocol.startswith("SASL") else "SSL or SASL_SSL"
+        return (
+            f"{what} speaks TLS, and kafka.security_protocol is {kafka.security_protocol}; set it to {secure} "
+            "(JOULE_KAFKA_SECURITY_PROTOCOL)"
+        )
+    return "" if error is not None else f"{what} does not answer as Kafka does; check kafka.bootstrap"
+
+
+def _wrong_user(kafka: Kafka) -> str:
+    return (
+        f"Kafka at {kafka.bootstrap} refuses user {kafka.username!r}: it is unknown, or its password is wrong; "
+        "correct kafka.username and kafka.password_file (JOULE_KAFKA_USERNAME, JOULE_KAFKA_PASSWORD_FILE)"
+    )
 
 
 def _who(kafka: Kafka) -> str:
@@ -92,20 +143,7 @@ def _who(kafka: Kafka) -> str:
 
 
 def _context(kafka: Kafka) -> ssl.SSLContext:
-    certificates = Certificates(kafka.ca_file, kafka.cert_file, kafka.key_file)
     try:
-        return certificates.context()
+        return Certificates(kafka.ca_file, kafka.cert_file, kafka.key_file).context()
     except OSError as error:  # ssl.SSLError is one
-        raise Refused(
-            f"{unreadable('kafka', kafka.ca_file, kafka.cert_file, kafka.key_file, error)}"
-        ) from None
-
-
-def _tls_words(kafka: Kafka, address: str, error: Exception) -> str:
-    """A failed handshake in words."""
-    what, ours = f"Kafka at {address}", ("kafka.cert_file and kafka.key_file", kafka.cert_file)
-    found = tls_words(what, str(error), kafka.ca_file, "kafka.ca_file", ours)
-    return found or (
-        f"{what} does not answer in TLS ({short(error)}), and kafka.security_protocol is "
-        f"{kafka.security_protocol}; give the port that speaks TLS, or set the protocol that this one speaks"
-    )
+        raise Refused(unreadable("kafka", kafka.ca_file, kafka.cert_file, kafka.key_file, error)) from None

@@ -1,4 +1,4 @@
-"""Knocking at a server's port by hand, to say why a client library gets no answer. Sends nothing but TLS's hello.
+"""Knocking at a server's port by hand, to say why a client library gets no answer.
 
 The libraries report a failed handshake as a time-out; the reason is what a person needs.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-ALERT_WAIT_S = 1.0  # how long a server that refuses our certificate may take to say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def split(address: str) -> tuple[str, int]:
 
 
 def listens(address: str, timeout_s: float) -> bool:
-    """Whether something takes connections at `host:port`."""
+    """Whether something takes connections at `host:port`. Sends nothing."""
     try:
         with socket.create_connection(split(address), timeout_s):
             return True
@@ -49,32 +49,27 @@ def listens(address: str, timeout_s: float) -> bool:
         return False
 
 
-def handshake_problem(
-    address: str, context: ssl.SSLContext, timeout_s: float, wait_s: float = 0.0
-) -> Exception | None:
-    """What goes wrong with TLS at `host:port`; None where nothing does.
-
-    A server refuses our certificate only after the handshake, so `wait_s` is how long we listen for that.
-    """
+@contextmanager
+def connection(address: str, context: ssl.SSLContext | None, timeout_s: float) -> Iterator[socket.socket]:
+    """An open connection, encrypted where there is a context. Raises OSError (ssl.SSLError is one)."""
     host, port = split(address)
-    try:
-        with (
-            socket.create_connection((host, port), timeout_s) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
-        ):
-            if wait_s:
-                secure.settimeout(wait_s)
-                secure.recv(1)
-    except TimeoutError:
-        return None  # nothing was said against us
-    except (OSError, ValueError) as error:
-        return error
-    return None
+    with socket.create_connection((host, port), timeout_s) as plain:
+        if context is None:
+            yield plain
+            return
+        with context.wrap_socket(plain, server_hostname=host) as secure:
+            yield secure
 
 
 def speaks_tls(address: str, timeout_s: float) -> bool:
-    """Whether the server at `host:port` answers TLS's hello, with whatever certificate."""
+    """Whether the server at `host:port` answers TLS's hello, with whatever certificate; also by refusing ours."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # only asks whether it is TLS; nothing is sent
-    return handshake_problem(address, context, timeout_s) is None
+    try:
+        with connection(address, context, timeout_s):
+            return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except (OSError, ValueError):
+        return False

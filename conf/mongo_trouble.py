@@ -7,12 +7,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from conf.knocking import listens, speaks_tls
 from conf.sections import MongoDB
 from conf.trouble import RIGHTS, Refused, chain, short, tls_words, unreadable
 from schemas.errors import PipelineError
 
 UNAUTHORISED, AUTHENTICATION_FAILED, NEEDS_USER = 13, 18, "requires authentication"
 _CONNECTION = ("ConnectionFailure", "SSLError")  # the driver's class, and Python's
+_NO_SERVER = "ServerSelectionTimeoutError"
+_SERVER = re.compile(r"ServerDescription \('([^']+)', (\d+)\)")
+KNOCK_S = 1.0
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]+\]:\d+|[A-Za-z0-9._-]+:\d+)")
 _USER = "mongodb.username and mongodb.password_file, or the user in mongodb.uri"
 _ENDED = ("connection closed", "connection reset", "eof occurred", "unexpected_eof", "broken pipe")
@@ -22,7 +26,7 @@ _NOT_TLS = ("wrong version number", "wrong_version_number", "record layer failur
 def mongo_refusal(error: BaseException, mongodb: MongoDB | None = None) -> Refused | None:
     """Why the store does not let us in; None where it is just away, or answers with another error.
 
-    `mongodb` adds what was asked of it, where the caller knows.
+    With the settings a server that does not answer is looked at, which may take some seconds.
     """
     for one in chain(error):
         words = _server_words(one, mongodb)
@@ -30,6 +34,9 @@ def mongo_refusal(error: BaseException, mongodb: MongoDB | None = None) -> Refus
             words = _connection_words(str(one), mongodb)
         if words is not None:
             return Refused(words)
+    if mongodb is not None and any(type(one).__name__ == _NO_SERVER for one in chain(error)):
+        words = _port_words(str(error), mongodb)
+        return Refused(words) if words else None
     return None
 
 
@@ -73,11 +80,21 @@ def _connection_words(text: str, mongodb: MongoDB | None) -> str | None:
     handshake = "ssl handshake failed" in low or "[ssl" in low
     if handshake and any(word in low for word in (*_ENDED, *_NOT_TLS)):
         return f"{what} does not answer in TLS; set mongodb.tls to false, or give the port that speaks TLS"
-    if "connection closed" in low and mongodb is not None and not _wants_tls(mongodb):
-        return (
-            f"{what} ends the connection before it answers, as one that speaks TLS does; set mongodb.tls to "
-            "true (and mongodb.ca_file), or look at its log"
-        )
+    return None
+
+
+def _port_words(text: str, mongodb: MongoDB) -> str | None:
+    """What the servers that the driver waited for speak, if it is not what we do."""
+    for host, port in _SERVER.findall(text)[:3]:
+        address = f"{host}:{port}"
+        if not listens(address, KNOCK_S) or speaks_tls(address, KNOCK_S) == _wants_tls(mongodb):
+            continue
+        what = f"the document store at {address}"
+        if _wants_tls(mongodb):
+            return (
+                f"{what} does not answer in TLS; set mongodb.tls to false, or give the port that speaks TLS"
+            )
+        return f"{what} speaks TLS; set mongodb.tls to true, and mongodb.ca_file"
     return None
 
 

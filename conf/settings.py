@@ -155,6 +155,16 @@ def env_name(path: str) -> str:
     return "JOULE_" + path.replace(".", "_").upper()
 
 
+def secret_variables() -> list[str]:
+    """The environment variables that hold a secret, or name a file that does."""
+    found = []
+    for section in SECTIONS:
+        kind = Settings.model_fields[section].annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found += [env_name(f"{section}.{key}{end}") for key in kind.secrets() for end in ("", "_file")]
+    return found
+
+
 def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
     """Read all settings once.
 

@@ -81,9 +81,9 @@ def _verify_words(low: str, text: str, ca_file: Path | None, ca_setting: str) ->
         named = re.search(r"certificate is not valid for '([^']*)'", text)
         host = f" {named[1]!r}" if named else " the host that we asked for"
         return f"its certificate is not for{host}; use an address that it names, or have that one added to it"
-    known = str(ca_file) if ca_file is not None else "the system's authorities"
+    known = f"in {ca_file}" if ca_file is not None else "that we know"
     return (
-        f"its certificate comes from none of {known}; set {ca_setting} to the certificates (PEM) that it "
+        f"its certificate comes from no authority {known}; set {ca_setting} to the certificates (PEM) that it "
         "must come from"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from conf.kafka_trouble import kafka_refusal, kafka_tls
+from conf.kafka_trouble import kafka_knock, kafka_refusal
 from conf.knocking import listens
 from conf.sections import Kafka
 from schemas.errors import RetryableError
@@ -18,7 +18,7 @@ def need_broker(kafka: Kafka) -> None:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it is in our own messages
     if not any(listens(address, CONNECT_TIMEOUT_S) for address in kafka.bootstrap.split(",")):
         raise no_broker(kafka)
-    kafka_tls(kafka)
+    kafka_knock(kafka)
 
 
 def no_broker(kafka: Kafka, error: BaseException | None = None) -> RetryableError:

@@ -18,9 +18,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from conf.clients import kafka_options
-from conf.kafka_trouble import kafka_tls, told_by_client
+from conf.kafka_trouble import kafka_knock, told_by_client
 from conf.logs import inherit
 from conf.sections import Kafka
+from conf.trouble import Refused
 from producers.exits import Shield
 from producers.kafka_link import CONNECT_TIMEOUT_MS, listens, no_answer, quiet_vendor_log, words
 from schemas import reasons
@@ -87,7 +88,7 @@ class ControlReader:
     def __init__(self, run_id: str, connect: Callable[[], ControlLink], shield: Shield) -> None:
         self._run_id, self._connect, self._shield = run_id, connect, shield
         self._closing = threading.Event()
-        self._told_away = self._told_malformed = False
+        self._told_away = self._told_refused = self._told_malformed = False
         self._backoff_s = FIRST_BACKOFF_S
         self._thread = threading.Thread(target=inherit(self._run), name="joulestream-control", daemon=True)
         self.request: StopRequest | None = None
@@ -130,8 +131,8 @@ class ControlReader:
                 log.warning("a message to this run on %s is ignored: %s", RUN_CONTROL, error)
 
     def _back_off(self, error: RetryableError) -> None:
-        if not self._told_away:
-            self._told_away = True
+        if not self._told_away or (isinstance(error, Refused) and not self._told_refused):
+            self._told_away, self._told_refused = True, isinstance(error, Refused)
             log.warning("%s; the run goes on, and cannot be asked to stop meanwhile (said once)", error)
         self._closing.wait(self._backoff_s)
         self._backoff_s = min(MAX_BACKOFF_S, 2 * self._backoff_s)
@@ -150,7 +151,7 @@ class KafkaControl:
         quiet_vendor_log()
         self._kafka, self._bootstrap, self._probe = kafka, kafka.bootstrap, probe
         self._need_broker()
-        kafka_tls(kafka)
+        kafka_knock(kafka)
         library = importlib.import_module("kafka")  # half a second that no training waits for
         self._errors = (importlib.import_module("kafka.errors").KafkaError, OSError, RuntimeError)
         self._heard_s = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from conf import knocking
 from conf.clients import kafka_options
-from conf.kafka_trouble import kafka_refusal, kafka_tls, told_by_client
+from conf.kafka_trouble import kafka_knock, kafka_refusal, told_by_client
 from conf.sections import Kafka
 from producers.spool import Message
 from schemas.errors import RetryableError
@@ -55,7 +55,7 @@ class KafkaLink:
                 f"no Kafka broker listens at {kafka.bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
             )
         self._kafka = kafka
-        kafka_tls(kafka)
+        kafka_knock(kafka)
         # Loaded here, in the publisher's thread: half a second that no training waits for.
         self._errors = importlib.import_module("kafka.errors")
         self._refusals = (self._errors.MessageSizeTooLargeError, self._errors.RecordListTooLargeError)

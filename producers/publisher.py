@@ -17,6 +17,7 @@ from pathlib import Path
 
 from conf.logs import inherit
 from conf.sections import Kafka
+from conf.trouble import Refused
 from producers.kafka_link import Connect, KafkaLink, Link
 from producers.spool import SUFFIX, Spool, orphans
 from schemas.errors import RetryableError
@@ -56,6 +57,7 @@ class Publisher:
         self._failures = 0
         self._link: Link | None = None
         self._away = False
+        self._told = ""
         self._backoff_s = FIRST_BACKOFF_S
         self._adopt_at = 0.0
         self._lost_on_disk = 0
@@ -207,9 +209,10 @@ class Publisher:
 
     def _back_off(self, error: RetryableError) -> float:
         self._disconnect()
-        if not self._away:
-            self._away = True
-            log.warning("%s; events are kept in %s and sent later", error, self._folder)
+        text = str(error)
+        if not self._away or (isinstance(error, Refused) and text != self._told):
+            self._away, self._told = True, text
+            log.warning("%s; events are kept in %s and sent later", text, self._folder)
         self._failures += 1
         with self._empty:
             self._empty.notify_all()

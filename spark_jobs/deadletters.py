@@ -19,6 +19,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from conf.clients import kafka_options
+from conf.kafka_trouble import kafka_refusal
 from conf.sections import Kafka
 from schemas.documents import DOCUMENT_VERSION, coordinates_id
 from schemas.errors import ContractError
@@ -106,7 +107,7 @@ def _leave_producer(kafka: Kafka) -> None:
 
 def send(kafka: Kafka, letters: Sequence[DeadLetter], pause_s: float = 1.0) -> None:
     """Send to the dead-letter topic and wait for the acknowledgement; waits for a broker that is away."""
-    away = False
+    told = ""
     while True:
         try:
             producer = _producer(kafka)
@@ -122,9 +123,10 @@ def send(kafka: Kafka, letters: Sequence[DeadLetter], pause_s: float = 1.0) -> N
             for future in sent:
                 future.get(timeout=60)
         except KafkaError as error:
-            if not away:
-                log.warning("dead-letter topic is away (%s); waiting for it", type(error).__name__)
-                away = True
+            text = str(kafka_refusal(kafka, error) or f"dead-letter topic is away ({type(error).__name__})")
+            if not told:
+                log.warning("%s; waiting for it", text)
+                told = text
             _leave_producer(kafka)
             time.sleep(pause_s)
         else:

@@ -50,7 +50,7 @@ class Keeper(threading.Thread):
 
 def run_job(settings: Settings, stop: Event) -> None:
     """Run both queries until `stop`, or until the first dies. Raises PipelineError."""
-    db, patience = connect(Address.of(settings)), Patience(stop, first=True)
+    db, patience = connect(Address.of(settings)), Patience(stop, first=True, mongodb=settings.mongodb)
     patience(lambda: ensure_collections(db, settings))
     # Asked before Spark is, so that a broker that does not let us in is said at once, in one line.
     kafka, topic = settings.kafka, next(iter(SOURCES.values())).topic

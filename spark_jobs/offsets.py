@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaConfigurationError, KafkaError
 
 from conf.clients import kafka_options
-from conf.kafka_trouble import kafka_refusal, kafka_tls
+from conf.kafka_trouble import kafka_knock, kafka_refusal
 from conf.sections import Kafka
 from conf.trouble import Refused
 from schemas.errors import PipelineError, RetryableError
@@ -38,7 +38,7 @@ def latest(kafka: Kafka, topic: str) -> dict[int, int]:
 
 
 def _offsets(kafka: Kafka, topic: str, which: str) -> dict[int, int]:
-    kafka_tls(kafka)
+    kafka_knock(kafka)
     try:
         consumer = KafkaConsumer(
             **kafka_options(kafka), bootstrap_timeout_ms=PATIENCE_MS, enable_auto_commit=False

@@ -114,15 +114,15 @@ def is_away(error: PyMongoError) -> bool:
 
 
 @contextmanager
-def server_errors(what: str) -> Iterator[None]:
+def server_errors(what: str, mongodb: MongoDB | None = None) -> Iterator[None]:
     """Turn the driver's errors into RetryableError (away for now) or PipelineError, for short-lived callers.
 
-    One that does not let us in is Refused, with the reason.
+    One that does not let us in is Refused, with the reason; with its settings the reason says more.
     """
     try:
         yield
     except PyMongoError as error:
-        refused = mongo_refusal(error)
+        refused = mongo_refusal(error, mongodb)
         if refused is not None:
             raise refused from None
         if is_away(error):
@@ -150,8 +150,10 @@ class Patience:
         sleep: Callable[[float], None] = time.sleep,
         level: int = logging.WARNING,
         first: bool = False,
+        mongodb: MongoDB | None = None,
     ) -> None:
         self._first = first
+        self._mongodb = mongodb
         self._level = level
         self._stop = stop
         self._longest_s = longest_s
@@ -167,7 +169,7 @@ class Patience:
             try:
                 result = call()
             except PyMongoError as error:
-                refused = mongo_refusal(error)
+                refused = mongo_refusal(error, self._mongodb)
                 if refused is not None and self._first:
                     raise refused from None
                 if refused is None and not is_away(error):
@@ -187,7 +189,8 @@ class Patience:
         with self._lock:
             self.failures += 1
             if not self._told or (refused is not None and self._told != text):
-                log.log(self._level, "%s; waiting for it", text)
+                # Tasks leave it to the driver to say that the store is away; who is refused says so by itself.
+                log.log(logging.WARNING if refused else self._level, "%s; waiting for it", text)
                 self._told = text
 
     def _arrived(self) -> None:

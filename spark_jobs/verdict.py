@@ -98,7 +98,8 @@ class Task:
     def open(cls, spec: Verdict, partition: int) -> Task:
         """Read what the driver latched for this batch. Raises PipelineError for a task of another batch."""
         source, db = SOURCES[spec.query], _database(spec.address)
-        patience = Patience(level=logging.DEBUG)  # that the store is away is for the driver to say, once
+        # That the store is away is for the driver to say, once.
+        patience = Patience(level=logging.DEBUG, mongodb=spec.address.mongodb)
         generation = patience(
             lambda: db[documents.GENERATIONS].find_one({"_id": f"{spec.query}|{spec.generation}"})
         )

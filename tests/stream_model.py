@@ -26,7 +26,7 @@ from spark_jobs.deadletters import DeadLetter
 from spark_jobs.lease import Lease
 from spark_jobs.runner import Runner
 from spark_jobs.sources import Source
-from spark_jobs.store import Patience
+from spark_jobs.store import Address, Patience
 from spark_jobs.verdict import INPUT_COLUMNS, Verdict
 from tests.fake_store import FakeStore
 
@@ -124,7 +124,7 @@ class World:
 
 def spec_of(runner: Runner, generation: Any) -> Verdict:
     """What `Runner._frame` makes its DataFrame with."""
-    address: Any = None
+    address = Address.at("mongodb://unused", "unused", 1.0)
     return Verdict(runner.source.query, generation.number, address, Kafka(), generation.settings.window_ms)
 
 

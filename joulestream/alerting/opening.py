@@ -14,7 +14,7 @@ def open_db(ctx: Context) -> Iterator[Db]:
     """The database of a context. Raises RetryableError while it is away, PipelineError where it refuses."""
     db = connect(Address.of(ctx.settings))
     try:
-        with server_errors("the document store"):
+        with server_errors("the document store", ctx.settings.mongodb):
             yield db
     finally:
         db.client.close()

@@ -54,13 +54,18 @@ class AlertsService:
         for line in words(self._settings):
             log.info("%s", line)
         db = connect(Address.of(self._settings))
-        patience = Patience(self._stop, sleep=lambda seconds: void(self._stop.wait(seconds)), first=True)
+        patience = Patience(
+            self._stop,
+            sleep=lambda seconds: void(self._stop.wait(seconds)),
+            first=True,
+            mongodb=self._settings.mongodb,
+        )
         outbox = Outbox(db, self._settings.alerts.timeout_s)
         channels = with_stop(self._people, self._settings)
         lanes = Lanes(outbox, channels, tuple(self._people), patience, self._now)
         rules = Rules(db, self._settings, tuple(self._people))
         try:
-            patience(lambda: db.command("ping"))
+            patience(db.list_collection_names)  # a ping is answered to anybody
         except Stopped:
             return
         log.info("the document store answers; alerts are evaluated and delivered")

@@ -12,9 +12,10 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from conf.clients import kafka_options
-from conf.kafka_trouble import kafka_refusal
+from conf.kafka_trouble import kafka_knock, kafka_refusal
 from conf.knocking import listens
 from conf.sections import Kafka
+from conf.trouble import Refused
 from joulestream.local.jars import jar_paths
 from joulestream.local.java import Java
 from joulestream.local.ports import HOST
@@ -83,6 +84,10 @@ def broker_away(kafka: Kafka, timeout_s: float = 5.0) -> str | None:
     refused = [address for address in kafka.bootstrap.split(",") if not listens(address, timeout_s)]
     if refused:
         return f"a listener at {', '.join(refused)}"
+    try:
+        kafka_knock(kafka)
+    except Refused as why:
+        return str(why)
     try:
         admin = KafkaAdminClient(
             **kafka_options(kafka),

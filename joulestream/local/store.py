@@ -117,7 +117,7 @@ def store_away(mongodb: MongoDB, timeout_s: float = 2.0) -> str | None:
     except (PyMongoError, ValueError, OSError) as error:
         return str(mongo_unusable(mongodb, error))
     try:
-        client.admin.command("ping")
+        client[mongodb.database].list_collection_names()  # a ping is answered to anybody
     except PyMongoError as error:
         refused = mongo_refusal(error, mongodb)
         return str(refused) if refused else f"an answer of the document server ({type(error).__name__})"

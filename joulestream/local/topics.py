@@ -9,7 +9,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from conf.clients import kafka_options
 from conf.settings import Kafka
-from joulestream.reaching import need_broker, no_broker, trouble
+from joulestream.reaching import PATIENCE_MS, need_broker, no_broker, trouble
 from schemas import topics
 
 # Larger than the contract allows: the stream rejects such a message with its reason, a broker could not.
@@ -45,7 +45,7 @@ def ensure_topics(kafka: Kafka) -> list[str]:
     """Create the topics that are not there; returns those created. Raises RetryableError, Refused."""
     need_broker(kafka)
     try:
-        admin = KafkaAdminClient(**kafka_options(kafka))
+        admin = KafkaAdminClient(**kafka_options(kafka), bootstrap_timeout_ms=PATIENCE_MS)
     except (KafkaError, OSError) as error:
         raise no_broker(kafka, error) from error
     try:
@@ -66,7 +66,7 @@ def wrong_timestamp_types(kafka: Kafka) -> dict[str, str]:
     """The topics of ours on a server whose `message.timestamp.type` is not LogAppendTime, with what it is."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    admin = KafkaAdminClient(**kafka_options(kafka))
+    admin = KafkaAdminClient(**kafka_options(kafka), bootstrap_timeout_ms=PATIENCE_MS)
     try:
         have = set(admin.list_topics()) & set(topics.ALL)
         wanted = {"message.timestamp.type": None}

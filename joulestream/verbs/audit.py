@@ -45,7 +45,7 @@ def command(
 
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap, "mongodb.uri": mongodb_uri})
     repaired = _repair(ctx) if repair else None
-    with server_errors("the document store"):
+    with server_errors("the document store", ctx.settings.mongodb):
         found = audit(connect(Address.of(ctx.settings)), ctx.settings)
     if repaired is not None:
         found["repair"] = repaired

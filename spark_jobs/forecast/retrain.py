@@ -82,7 +82,7 @@ def _run(settings: Settings, wanted: argparse.Namespace) -> Mapping[str, Any]:
     trained = _train(settings, registry, wanted, now)
     # A training from a file needs no document store; one that is away is no reason to lose the model.
     try:
-        with server_errors("the document store"):
+        with server_errors("the document store", settings.mongodb):
             mirror(connect(Address.of(settings)), registry)
     except PipelineError as error:
         logging.getLogger(__name__).warning("model_registry is not up to date: %s", error)

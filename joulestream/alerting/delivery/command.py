@@ -13,18 +13,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
+from conf.settings import secret_variables
 from joulestream.alerting.delivery import as_json
 from schemas.errors import PipelineError, RetryableError
 
 POLL_S = 0.05
 LAST_WORDS = 200
-# Passwords that the service was given and the program has no need of.
-SECRETS = (
-    "JOULE_MONGODB_URI",
-    "JOULE_ALERTS_WEBHOOK_URL",
-    "JOULE_ALERTS_WEBHOOK_SECRET",
-    "JOULE_ALERTS_SMTP_PASSWORD",
-)
+# Passwords that the service was given and the program has no need of, and the files that hold them.
+SECRETS = frozenset(secret_variables())
 
 
 class Command:

@@ -69,7 +69,7 @@ def tell_documents(ctx: Context, registry: Registry) -> None:
 
     db = connect(Address.of(ctx.settings))
     try:
-        with server_errors("the document store"):
+        with server_errors("the document store", ctx.settings.mongodb):
             mirror(db, registry)
     except PipelineError as error:
         say(f"the registry is changed; the list on the dashboard is not up to date: {error}")

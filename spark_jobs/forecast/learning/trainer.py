@@ -70,7 +70,7 @@ def past_of_store(settings: Settings, now: datetime) -> dict[str, tuple[Observat
     """The closed windows of the last forecast.train_days, of the dimensions that are forecast."""
     db = connect(Address.of(settings))
     try:
-        with server_errors("the document store"):
+        with server_errors("the document store", settings.mongodb):
             dimensions = settings.forecast.dimensions.split(",")
             return read_history(db, dimensions, days_before(now, settings.forecast.train_days), now)
     finally:
