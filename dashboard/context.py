@@ -1,7 +1,6 @@
 """What a page needs from outside: settings, the viewer, the store, and its reads, kept for a moment for each viewer.
 
-A read that fails raises, and what raises is not kept; the client connects lazily, so no failed connection
-is kept either.
+A read that fails raises, and what raises is not kept; the client connects lazily: no failed connection is kept.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ from dashboard.store.forecast_rows import Forecast, Model, PastSeries, RunForeca
 
 P = ParamSpec("P")
 T = TypeVar("T")
-MAX_BARS = 400
-MAX_PAST = 800
+MAX_BARS, MAX_PAST = 400, 800
 RANGES: dict[str, timedelta | None] = {
     "1 h": timedelta(hours=1),
     "24 h": timedelta(days=1),
@@ -114,8 +112,6 @@ def kept(
         def asked(*args: P.args, **kwargs: P.kwargs) -> T:
             return held(viewer(), *args, **kwargs)
 
-        # Its store is not the caller's to give.
-        del asked.__wrapped__
         return asked
 
     return kept_read

@@ -21,7 +21,7 @@ VERBS = (
     *("up", "down", "status", "logs", "doctor", "reset"),
     *("track", "node", "ingest", "stream", "replay", "simulate", "drain"),
     *("runs", "report", "forecast", "budget", "alerts", "dlq", "audit"),
-    *("images", "k8s", "test", "bench"),
+    *("images", "k8s", "test", "bench", "supply"),
 )
 FOLDER = Path(__file__).parent / "verbs"
 EPILOG = (

@@ -50,7 +50,7 @@ def test_help_lists_every_verb_without_importing_any() -> None:
 
 @pytest.mark.parametrize("name", cli.VERBS)
 def test_every_verb_takes_a_data_folder_or_needs_none(name: str) -> None:
-    needs_none = {"test", "bench", "simulate", "images", "k8s"}
+    needs_none = {"test", "bench", "simulate", "images", "k8s", "supply"}
     assert (
         "--data-dir" in cli_reference.page().split(f"## `joule {name}`")[1].split("\n## ")[0]
         or name in needs_none
