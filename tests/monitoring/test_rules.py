@@ -91,7 +91,7 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
     assert alert.startswith("Joulestream")
     assert rule["labels"]["severity"] in ("info", "warning", "critical")
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert len(rule["annotations"]["summary"]) < 100
+    assert len(rule["annotations"]["summary"]) < 120
     assert len(rule["annotations"]["description"]) > 80
 
 
