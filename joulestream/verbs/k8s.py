@@ -1,8 +1,9 @@
-"""Kubernetes: the ConfigMaps of k8s/base, passwords for a new installation."""
+"""Kubernetes: the ConfigMaps of k8s/base, passwords and certificates of a new installation, a check of all of it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,11 +33,21 @@ def render(
 
 @app.command()
 def secrets() -> None:
-    """Print secrets with random passwords, for `kubectl create -f -` (which refuses those that exist)."""
+    """Print secrets with random passwords, for `kubectl create -n bigdata-pipeline -f -`, which keeps those there."""
     from joulestream.cluster.credentials import KEYS, secret
 
-    items = [secret(name) for name in KEYS]
-    typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))
+    _print([secret(name) for name in KEYS])
+
+
+@app.command()
+def certificates(
+    host: Annotated[str, typer.Option(help="Host of the dashboard.")] = "joulestream.example.org",
+    days: Annotated[int, typer.Option(min=1, max=825, help="How long they last.")] = 90,
+) -> None:
+    """Print TLS secrets of a new authority, for a trial of the overlay `prod`; needs the program openssl."""
+    from joulestream.cluster.certificates import secrets_of
+
+    _print(secrets_of(host, days))
 
 
 @app.command()
@@ -64,3 +75,7 @@ def check(
         print_json(command.as_documents(steps))
     if any(step.state == command.FAILED for step in steps):
         raise typer.Exit(1)
+
+
+def _print(items: Sequence[dict[str, object]]) -> None:
+    typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))
