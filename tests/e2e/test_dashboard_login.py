@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -143,3 +145,15 @@ def test_every_answer_carries_the_security_headers(site: str) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_a_login_that_cannot_work_ends_the_process_and_says_why(tmp_path: Path) -> None:
+    flags = {"data_dir": tmp_path, "access.login": True, "dashboard.port": any_free()}
+    service = dashboard_service(load_settings(flags), tmp_path / "dashboard.log")
+    env = {**os.environ, **service.env, "STREAMLIT_SECRETS_FILES": str(tmp_path / "none.toml")}
+    done = subprocess.run(service.command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "dashboard: access.login is on, but [auth] in Streamlit's secrets.toml lacks"
+    )
+    assert "docs/how-to/dashboard-login.md" in done.stderr
