@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from datetime import timedelta
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from conf import logs
 from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, print_json, print_table, say
 from joulestream.reports.reading import utc_now, when
@@ -44,7 +44,7 @@ def command(
     """
     flags = {"kafka.bootstrap": kafka_bootstrap, "prometheus.url": prometheus_url, "prometheus.match": match}
     settings = context(data_dir, flags).settings
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings)
     from producers.prometheus.serving import backfill, serve
 
     if start is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
 
+from conf import logs
 from producers.local_stack import producer_settings
 from producers.prometheus.serving import serve
 from schemas.errors import PipelineError
@@ -14,14 +14,16 @@ from schemas.errors import PipelineError
 
 def main() -> int:
     """0 after a signal, 1 where it cannot go on."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.begin()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        serve(producer_settings(), stop)
+        settings = producer_settings()
+        logs.configure(settings)
+        serve(settings, stop)
     except PipelineError as error:
-        sys.stderr.write(f"prometheus: {error}\n")
+        logs.fail("prometheus ingest", error)
         return 1
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import PipelineError
 
-FILE = "prometheus.json"
+FILE = "prometheus-ingest.json"
 
 
 @dataclass(frozen=True, slots=True)

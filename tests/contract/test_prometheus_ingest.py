@@ -17,15 +17,20 @@ from subprocess import STDOUT, Popen
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
+from conf.settings import load_settings
 from joulestream.local.ports import HOST, any_free
+from joulestream.local.topics import ensure_topics
 from producers.ports import SystemClock
 from producers.prometheus import ingest as ingest_module
 from producers.prometheus import nodes
 from producers.prometheus.api import PrometheusApi
 from producers.prometheus.ingest import Ingest, Rules
+from producers.prometheus.serving import backfill
 from schemas import documents
 from schemas.errors import RetryableError
+from schemas.times import from_ms
 from schemas.units import J_PER_KWH
 from spark_jobs.sources import NODE
 from tests import stream_model
@@ -186,6 +191,34 @@ def test_live_and_backfilled_samples_are_the_same_messages(scraped: Scraped) -> 
     middle_ms = (scraped.start_ms + scraped.end_ms) // 2
     halves = [read(scraped, scraped.start_ms, middle_ms), read(scraped, middle_ms, scraped.end_ms)]
     assert {message for half in halves for message in half.sent} == set(once.sent)
+
+
+def test_what_is_backfilled_is_on_the_broker_when_the_command_ends(
+    scraped: Scraped, kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    settings = load_settings(
+        {
+            "data_dir": tmp_path,
+            "kafka.bootstrap": kafka_bootstrap,
+            "prometheus.url": scraped.api.url,
+            "prometheus.max_gap_s": GAP_MS / 1000,
+        }
+    )
+    ensure_topics(settings.kafka)
+    consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap)
+    places = [TopicPartition(NODE.topic, n) for n in consumer.partitions_for_topic(NODE.topic) or ()]
+    consumer.assign(places)
+    consumer.seek_to_end()
+    first = {place: consumer.position(place) for place in places}
+    counts = backfill(settings, from_ms(scraped.start_ms), from_ms(scraped.end_ms))
+    ends = consumer.end_offsets(places)
+    assert sum(ends[place] - first[place] for place in places) == counts.samples > 0
+    found: set[tuple[str, bytes]] = set()
+    while len(found) < counts.samples:
+        for records in consumer.poll(timeout_ms=5_000).values():
+            found |= {(record.key.decode(), record.value) for record in records}
+    consumer.close()
+    assert found == {(key, value) for _, key, value in scraped.live.sent}
 
 
 def test_every_joule_that_was_scraped_is_in_the_aggregates_once(
