@@ -88,32 +88,39 @@ def _apache(thing: Thing) -> Iterator[Pod]:
 
 
 def _strimzi(thing: Thing) -> Iterator[Pod]:
-    """The brokers of a KafkaNodePool, with the labels and ports that Strimzi gives them.
-
-    Strimzi brings its image, its probes and its own account. https://strimzi.io/docs/operators/latest/overview
-    """
-    labels, template = thing["metadata"].get("labels", {}), thing["spec"].get("template", {})
-    cluster = labels.get("strimzi.io/cluster", "?")
-    pod, container = template.get("pod", {}), template.get("kafkaContainer", {})
-    own = {
-        "strimzi.io/cluster": cluster,
-        "strimzi.io/kind": "Kafka",
-        "strimzi.io/name": f"{cluster}-kafka",
-        "strimzi.io/pool-name": thing["metadata"]["name"],
-        **{f"strimzi.io/{role}-role": "true" for role in thing["spec"].get("roles", ())},
-    }
-    metadata = {"labels": {**pod.get("metadata", {}).get("labels", {}), **own}}
+    """The brokers of a KafkaNodePool, with the labels and ports that Strimzi gives them."""
+    template, labels = thing["spec"].get("template", {}), thing["metadata"].get("labels", {})
     kafka = {
+        **template.get("kafkaContainer", {}),
         "name": "kafka",
         "resources": thing["spec"].get("resources", {}),
-        "securityContext": container.get("securityContext", {}),
         "ports": [{"name": f"tcp-{port}", "containerPort": port} for port in STRIMZI_PORTS],
     }
+    yield _by_strimzi(thing, labels.get("strimzi.io/cluster", "?"), "kafka", template.get("pod", {}), [kafka])
+
+
+def _entity_operator(thing: Thing) -> Iterator[Pod]:
+    """The pod in which Strimzi looks after users and topics."""
+    said = thing["spec"].get("entityOperator")
+    if not said:
+        return
+    template = said.get("template", {})
+    containers = [
+        {**template.get(f"{part}Container", {}), "name": part, "resources": said[part].get("resources", {})}
+        for part in ("topicOperator", "userOperator")
+    ]
+    name = thing["metadata"]["name"]
+    yield _by_strimzi(thing, name, "entity-operator", template.get("pod", {}), containers)
+
+
+def _by_strimzi(thing: Thing, cluster: str, part: str, pod: Thing, containers: list[Thing]) -> Pod:
+    """Strimzi brings its images, its probes and its own account."""
+    own = {"strimzi.io/cluster": cluster, "strimzi.io/kind": "Kafka", "strimzi.io/name": f"{cluster}-{part}"}
+    metadata = {"labels": {**pod.get("metadata", {}).get("labels", {}), **own}}
     spec = {key: value for key, value in pod.items() if key != "metadata"}
-    spec = {**spec, "containers": [kafka], "automountServiceAccountToken": False}
-    yield _template(
-        thing, {"metadata": metadata, "spec": spec}, given=frozenset({"kafka.probes", "kafka.image"})
-    )
+    spec |= {"containers": containers, "automountServiceAccountToken": False}
+    given = frozenset(f"{one['name']}.{what}" for one in containers for what in ("probes", "image"))
+    return _template(thing, {"metadata": metadata, "spec": spec}, given=given)
 
 
 def pods(things: Iterable[Thing]) -> Iterator[Pod]:
@@ -132,5 +139,7 @@ def pods(things: Iterable[Thing]) -> Iterator[Pod]:
             yield _template(thing, thing["template"], lasts=False)
         elif kind == "KafkaNodePool":
             yield from _strimzi(thing)
+        elif kind == "Kafka":
+            yield from _entity_operator(thing)
         elif kind == "SparkApplication":
             yield from _kubeflow(thing) if group.startswith("sparkoperator") else _apache(thing)
