@@ -1,41 +1,44 @@
-"""Pods: power by namespace and pod where Kepler or DCGM meter it, and how Joulestream's own pods do.
+"""Pods: power and energy by namespace and pod, of clusters that meter by pod, and how Joulestream's own pods do.
 
-The series are those of Kepler (0.10 and newer), of NVIDIA's DCGM exporter, of kube-state-metrics and of the kubelet:
-a panel whose source does not run says so.
+The detail shows the meters themselves: series of Kepler (0.10 and newer), of NVIDIA's DCGM exporter, of
+kube-state-metrics and of the kubelet. A panel whose source does not run says so.
 """
 
 from __future__ import annotations
 
 from joulestream.dashboards.model import Dashboard, Link, Query, Section, Step, Unit, Variable
-from joulestream.dashboards.parts import RANGE, RATE, bars, limits, lines, stat
+from joulestream.dashboards.parts import RANGE, RATE, bars, in_range, limits, lines, once, rate, stat
 from joulestream.dashboards.parts import watt_hours as wh
 
+_CHOSEN = '{namespace=~"$namespace"}'
+_POWER = once(f"joulestream_namespace_power_watts{_CHOSEN}", "namespace")
+_ENERGY = f"joulestream_namespace_energy_joules_total{_CHOSEN}"
+_PODS = once(f"joulestream_pod_power_watts{_CHOSEN}", "namespace", "pod")
+_TO_NAMESPACE = Link("This namespace", "joulestream-pods", {"namespace": "namespace"})
+
 # `package` contains `core` and `uncore`; only these two add up. Kepler shows ended pods once more.
-_CHOSEN = '{zone=~"package|dram", state="running", pod_namespace=~"$namespace"}'
-_WATTS = f"kepler_pod_cpu_watts{_CHOSEN}"
-_JOULES = 'kepler_pod_cpu_joules_total{zone=~"package|dram", pod_namespace=~"$namespace"}'
+_WATTS = 'kepler_pod_cpu_watts{zone=~"package|dram", state="running", pod_namespace=~"$namespace"}'
 _OWN = 'namespace="bigdata-pipeline"'
 # A GPU that pods share shows the whole GPU's power at each of them: one series a GPU.
 _GPU_WATTS = "max by (Hostname, UUID) (DCGM_FI_DEV_POWER_USAGE)"
-_KEPLER = "CPU packages and memory, as Kepler meters them."
-_TO_NAMESPACE = Link("This namespace", "joulestream-pods", {"namespace": "pod_namespace"})
+_METERED = "Pods are known where a Prometheus with Kepler or DCGM is read (`prometheus.url`)."
 
 _NOW = Section(
     "Now",
     (
-        stat("Power of pods", _KEPLER, Unit.WATT, f"sum({_WATTS})"),
+        stat(
+            "Power of pods",
+            f"Mean power of the pods of the chosen namespaces, in their nodes' newest closed windows. {_METERED}",
+            Unit.WATT,
+            f"sum({_POWER})",
+        ),
         stat(
             "Energy of pods",
-            f"{_KEPLER} In the range that is shown.",
+            f"Charged to the pods of the chosen namespaces in the range that is shown. {_METERED}",
             Unit.WATT_HOUR,
-            wh(f"sum(increase({_JOULES}[{RANGE}]))"),
+            wh(in_range(_ENERGY)),
         ),
-        stat(
-            "Power of GPUs",
-            "Sum over all GPUs that DCGM sees, each counted once.",
-            Unit.WATT,
-            f"sum({_GPU_WATTS})",
-        ),
+        stat("Namespaces", f"With pods that draw power. {_METERED}", Unit.COUNT, f"count({_POWER})"),
         stat(
             "Own pods ready",
             "Pods of Joulestream that are ready, of kube-state-metrics.",
@@ -53,39 +56,61 @@ _NOW = Section(
     ),
 )
 
-_POWER = Section(
-    "Power",
+_OVER_TIME = Section(
+    "Over time",
     (
         lines(
             "Power by namespace",
-            _KEPLER,
+            "Growth of the energy charged to a namespace's pods: joules per second are watts.",
             Unit.WATT,
-            Query(f"sum by (pod_namespace) ({_WATTS})", "{{pod_namespace}}"),
+            Query(rate(_ENERGY, "namespace"), "{{namespace}}"),
             stacked=True,
             link=_TO_NAMESPACE,
         ),
         lines(
             "The ten pods that draw most",
-            _KEPLER,
+            "Mean power in the newest closed window. The exporter shows `exporter.max_pods` of them.",
             Unit.WATT,
-            Query(f"topk(10, sum by (pod_namespace, pod_name) ({_WATTS}))", "{{pod_namespace}}/{{pod_name}}"),
+            Query(f"topk(10, {_PODS})", "{{namespace}}/{{pod}}"),
         ),
         bars(
             "Energy by namespace",
-            f"{_KEPLER} In the range that is shown.",
+            "Charged to a namespace's pods in the range that is shown.",
             Unit.WATT_HOUR,
-            wh(f"sum by (pod_namespace) (increase({_JOULES}[{RANGE}]))"),
-            "{{pod_namespace}}",
+            wh(in_range(_ENERGY, "namespace")),
+            "{{namespace}}",
             width=12,
             link=_TO_NAMESPACE,
         ),
+        bars(
+            "Pods now",
+            "Mean power in the newest closed window.",
+            Unit.WATT,
+            f"topk(20, {_PODS})",
+            "{{namespace}}/{{pod}}",
+            width=12,
+        ),
+    ),
+)
+
+_METERS = Section(
+    "Detail: the meters themselves",
+    (
         lines(
-            "Power of GPUs by node",
+            "Kepler: power by namespace",
+            "CPU packages and memory of running pods, as Kepler meters them.",
+            Unit.WATT,
+            Query(f"sum by (pod_namespace) ({_WATTS})", "{{pod_namespace}}"),
+            stacked=True,
+        ),
+        lines(
+            "DCGM: power of GPUs by node",
             "Each GPU once, also where pods share it: the power of a shared GPU cannot be split by pod.",
             Unit.WATT,
             Query(f"sum by (Hostname) ({_GPU_WATTS})", "{{Hostname}}"),
         ),
     ),
+    folded=True,
 )
 
 _OWN_PODS = Section(
@@ -131,7 +156,7 @@ _OWN_PODS = Section(
 BOARD = Dashboard(
     "joulestream-pods",
     "Joulestream / Pods",
-    "Power by namespace and pod where Kepler or DCGM meter it, and how Joulestream's own pods do.",
-    (_NOW, _POWER, _OWN_PODS),
-    (Variable("namespace", "Namespace", "kepler_pod_cpu_watts", "pod_namespace"),),
+    "Power and energy by namespace and pod, of clusters that meter by pod, and how Joulestream's own pods do.",
+    (_NOW, _OVER_TIME, _METERS, _OWN_PODS),
+    (Variable("namespace", "Namespace", "joulestream_namespace_power_watts", "namespace"),),
 )

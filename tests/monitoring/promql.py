@@ -29,7 +29,6 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "probe_ssl_earliest_cert_expiry": ("namespace", "instance"),
     # Kepler 0.10 and newer: docs/design/metrics.md
     "kepler_pod_cpu_watts": ("pod_namespace", "pod_name", "zone", "state", "node_name"),
-    "kepler_pod_cpu_joules_total": ("pod_namespace", "pod_name", "zone", "state", "node_name"),
     # dcgm-exporter
     "DCGM_FI_DEV_POWER_USAGE": ("Hostname", "UUID", "gpu"),
     # kube-state-metrics, cAdvisor, kubelet
