@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from dashboard.export import to_csv
-from joulestream.reports.report import ENERGIES, NODE_ENERGIES, Line, Report
+from joulestream.reports.report import ENERGIES, NODE_ENERGIES, PODS, Line, Report
 from schemas.times import rfc3339
 
 NOT_KNOWN = "(not known)"
@@ -47,6 +47,8 @@ def table_rows(report: Report) -> list[Row]:
 
 
 def _table_row(report: Report, key: str, line: Line) -> Row:
+    if report.by in PODS:
+        return {report.by: key, "kWh": line.sums.get("energy_kwh"), "windows": line.counted}
     counted = "samples" if report.by == "node" else "events"
     shown: Row = {report.by: key, "kWh": line.sums.get("energy_kwh")}
     if report.by == "node":
@@ -76,6 +78,8 @@ def _range(report: Report) -> Row:
 
 
 def _values(report: Report, line: Line) -> Row:
+    if report.by in PODS:
+        return {"energy_kwh": line.sums.get("energy_kwh"), "n_windows": line.counted}
     node = report.by == "node"
     energies = {name: line.sums.get(name) for name in (NODE_ENERGIES if node else ENERGIES)}
     return {

@@ -1,4 +1,4 @@
-"""Energy and emissions by user, model, run, node or region over a range of windows.
+"""Energy and emissions by user, model, run, node, namespace, pod or region over a range of windows.
 
 Everything comes from the stored windows; every ratio is a sum over a sum.
 """
@@ -20,7 +20,9 @@ from schemas.documents import NODE_WINDOWS, RUN_SUMMARY, WINDOWS
 from schemas.times import EPOCH
 from schemas.units import kwh_from_j, w_from_kwh
 
-BY = ("user", "model", "run", "node", "region")
+PODS = ("namespace", "pod")
+BY = ("user", "model", "run", "node", *PODS, "region")
+OF_NODES = ("node", *PODS)
 ENERGIES = ("energy_kwh", "cpu_energy_kwh", "gpu_energy_kwh", "ram_energy_kwh", "emissions_kg", "covered_s")
 NODE_ENERGIES = (
     *("energy_kwh", "cpu_energy_kwh", "dram_energy_kwh", "gpu_energy_kwh"),
@@ -93,8 +95,11 @@ class Report:
 
 def make_report(reader: Reader, by: str, wanted: Range) -> Report:
     """Read and sum. Raises StoreAway where the store does not answer."""
-    lines = _node_lines(reader, wanted) if by == "node" else _lines(reader, by, wanted)
-    collection, query = (NODE_WINDOWS, wanted.query) if by == "node" else (WINDOWS, _match(by, wanted))
+    if by in PODS:
+        lines = _pod_lines(reader, by, wanted)
+    else:
+        lines = _node_lines(reader, wanted) if by == "node" else _lines(reader, by, wanted)
+    collection, query = (NODE_WINDOWS, wanted.query) if by in OF_NODES else (WINDOWS, _match(by, wanted))
     first, last = _span(reader, collection, query)
     ordered = sorted(lines, key=lambda line: (-line.sums.get("energy_kwh", 0.0), line.key or ""))
     return Report(by, wanted, first, last, tuple(ordered), total_of(ordered))
@@ -173,6 +178,22 @@ def _node_lines(reader: Reader, wanted: Range) -> list[Line]:
     for row in reader.aggregate(NODE_WINDOWS, used):
         runs.setdefault(str(row["_id"]["node"]), []).append({"_id": row["_id"]["run"]})
     return [_line(row, NODE_ENERGIES, runs.get(str(row["_id"]), ())) for row in rows]
+
+
+def _pod_lines(reader: Reader, by: str, wanted: Range) -> list[Line]:
+    """Energy of pods, as clusters that are metered by Kepler or DCGM have it; `counted` are windows of a pod."""
+    names = {"namespace": "$pods.namespace"} | ({"pod": "$pods.pod"} if by == "pod" else {})
+    group = {"_id": names, "energy_kwh": {"$sum": "$pods.energy_kwh"}, "counted": {"$sum": 1}}
+    pipeline: list[Document] = [{"$match": wanted.query}, {"$unwind": "$pods"}, {"$group": group}]
+    return [
+        Line(
+            key="/".join(str(row["_id"][name]) for name in names),
+            sums={"energy_kwh": number(row["energy_kwh"]) or 0.0},
+            power_kwh=0.0,
+            counted=whole(row["counted"]) or 0,
+        )
+        for row in reader.aggregate(NODE_WINDOWS, pipeline)
+    ]
 
 
 def _span(reader: Reader, collection: str, query: Document) -> tuple[datetime | None, datetime | None]:

@@ -1,4 +1,4 @@
-"""Report energy and CO2e by user, model, run, node or region over a range of time."""
+"""Report energy and CO2e by user, model, run, node, namespace, pod or region over a range of time."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class By(str, Enum):
     MODEL = "model"
     RUN = "run"
     NODE = "node"
+    NAMESPACE = "namespace"
+    POD = "pod"
     REGION = "region"
 
 
@@ -44,7 +46,7 @@ def command(
     mongodb_uri: MongoUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report energy and CO2e by user, model, run, node or region.
+    """Report energy and CO2e by user, model, run, node, namespace, pod or region.
 
     Sums the stored windows of the range, which is widened to whole windows and stated in the output. Without
     --from and --to it holds all windows. Every ratio is a sum over a sum; the last line is the sum of the

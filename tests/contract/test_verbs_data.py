@@ -285,7 +285,41 @@ def test_report_of_nodes_keeps_the_split(db):
     assert row["attributed_kwh"] + row["idle_kwh"] + row["unattributed_kwh"] == pytest.approx(0.002)
 
 
-@pytest.mark.parametrize("by", ["user", "model", "run", "node", "region"])
+def test_report_of_pods_sums_them_over_nodes_and_windows(db):
+    pods = [("ml", "a", 0.002), ("ml", "b", 0.001), ("web", "a", 0.0005)]
+    db[documents.NODE_WINDOWS].insert_many(
+        {
+            "_id": f"{node}|x",
+            "node_id": node,
+            "window_start": AT,
+            "window_end": AT + timedelta(minutes=1),
+            "pods": [
+                {"namespace": namespace, "pod": pod, "energy_kwh": kwh}
+                for namespace, pod, kwh in pods[: i + 2]
+            ],
+        }
+        for i, node in enumerate(("n1", "n2"))
+    )
+    db[documents.NODE_WINDOWS].insert_one(
+        {"_id": "n3|x", "node_id": "n3", "window_start": AT, "attributed": []}
+    )
+    by_pod = json.loads(joule("report", "--by", "pod", "--json").stdout)
+    assert [(row["key"], row["energy_kwh"], row["n_windows"]) for row in by_pod["rows"]] == [
+        ("ml/a", pytest.approx(0.004), 2),
+        ("ml/b", pytest.approx(0.002), 2),
+        ("web/a", pytest.approx(0.0005), 1),
+    ]
+    assert by_pod["total"] == {"energy_kwh": pytest.approx(0.0065), "n_windows": 5}
+    by_namespace = json.loads(joule("report", "--by", "namespace", "--json").stdout)["rows"]
+    assert [(row["key"], row["energy_kwh"]) for row in by_namespace] == [
+        ("ml", pytest.approx(0.006)),
+        ("web", pytest.approx(0.0005)),
+    ]
+    assert "web/a" in joule("report", "--by", "pod").stdout
+    assert "kg" not in joule("report", "--by", "namespace", "--format", "csv").stdout
+
+
+@pytest.mark.parametrize("by", ["user", "model", "run", "node", "namespace", "pod", "region"])
 def test_report_of_nothing_is_empty_and_no_error(db, by):
     assert json.loads(joule("report", "--by", by, "--json").stdout)["rows"] == []
     joule("report", "--by", by)
