@@ -13,8 +13,8 @@ from pymongo.errors import PyMongoError
 from conf.clients import kafka_options
 from conf.settings import Settings
 from joulestream.exporter.samples import Sample, Samples
+from joulestream.reaching import need_broker, trouble
 from schemas import documents, topics
-from schemas.errors import RetryableError
 from spark_jobs.store import Db
 
 TOPICS = (topics.TRAINING_EVENTS, topics.NODE_METRICS)
@@ -35,10 +35,7 @@ class KafkaPart:
             ends = self._ends()
         except (KafkaError, OSError) as error:
             self.close()
-            raise RetryableError(
-                f"Kafka at {self._settings.kafka.bootstrap} does not answer ({type(error).__name__}); start it, or "
-                "correct JOULE_KAFKA_BOOTSTRAP"
-            ) from None
+            raise trouble(self._settings.kafka, error, "does not answer") from None
         out = Samples()
         for (topic, partition), end in ends.items():
             out.add("kafka_end_offset", end, topic=topic, partition=str(partition))
@@ -48,6 +45,7 @@ class KafkaPart:
 
     def _ends(self) -> dict[tuple[str, int], int]:
         if self._consumer is None:
+            need_broker(self._settings.kafka)
             self._consumer = KafkaConsumer(
                 **kafka_options(self._settings.kafka),
                 bootstrap_timeout_ms=PATIENCE_MS,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from joulestream.exporter.samples import Sample
+from schemas.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,11 @@ class Part:
         try:
             samples = self.read()
         except Exception as error:  # noqa: BLE001 - whatever it was, the part is not shown, and the log says why
-            problem = f"{type(error).__name__}: {str(error)[:300]}" if str(error) else type(error).__name__
+            problem = (
+                str(error)
+                if isinstance(error, PipelineError)
+                else f"{type(error).__name__}: {str(error)[:300]}"
+            )
         with self._lock:
             self._say(problem)
             self.n_errors += problem is not None

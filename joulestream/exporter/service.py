@@ -6,7 +6,8 @@ import logging
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from joulestream.exporter.server import Server
 from joulestream.exporter.state_part import StatePart
 from joulestream.exporter.stream_part import StreamPart
 from schemas.errors import PipelineError, RetryableError
-from spark_jobs.store import Address, connect
+from spark_jobs.store import Address, Db, connect, server_errors
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +42,27 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def collector_of(settings: Settings, now: Callable[[], datetime] = utc_now) -> Collector:
-    """The parts that the settings ask for. Raises PipelineError where an address cannot be used."""
+@contextmanager
+def collecting(settings: Settings, now: Callable[[], datetime] = utc_now) -> Iterator[Collector]:
+    """The parts that the settings ask for, with their clients. Raises PipelineError where an address is none."""
     db = connect(Address.of(settings))
+    kafka = KafkaPart(db, settings)
+    try:
+        yield _collector(db, kafka, settings, now)
+    finally:
+        kafka.close()
+        db.client.close()
+
+
+def _collector(db: Db, kafka: KafkaPart, settings: Settings, now: Callable[[], datetime]) -> Collector:
 
     def of_store(name: str, read: Callable[[datetime], Sequence[Sample]], longest_s: float) -> Part:
         def limited() -> Sequence[Sample]:
-            with pymongo.timeout(longest_s):
+            with server_errors("the document store", settings.mongodb), pymongo.timeout(longest_s):
                 return read(now())
 
         return Part(name, limited, settings.exporter.every_s)
 
-    kafka = KafkaPart(db, settings)
     store_parts = [
         of_store(STORE, StreamPart(db, settings).read, QUICK_S),
         of_store("energy", EnergyPart(db, settings).read, SLOW_S),
@@ -85,23 +95,29 @@ def serve(settings: Settings, stop: threading.Event) -> None:
     """Serve until `stop`. Raises PipelineError where a setting or the address cannot be used."""
     wanted = settings.exporter
     token = wanted.token.get_secret_value() if wanted.token is not None else None
-    collector = collector_of(settings)
-    sender = sender_of(settings, collector)
-    server = Server(wanted.host, wanted.port, collector, token)
     if token is None and wanted.host not in LOOPBACK:
         log.warning(
             "everybody who reaches port %d reads the metrics; set JOULE_EXPORTER_TOKEN_FILE", wanted.port
         )
-    thread = threading.Thread(target=server.serve_forever, name="exporter", daemon=True)
+    with collecting(settings) as collector:
+        sender = sender_of(settings, collector)
+        with serving(Server(wanted.host, wanted.port, collector, token)) as server:
+            log.info("metrics are at http://%s:%d/metrics", *server.server_address[:2])
+            problem = collector.problem()
+            if problem is not None:
+                log.warning("nothing can be read yet: %s", problem)
+            if sender is not None:
+                sender.run(stop)
+            stop.wait()
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """The server at work in a thread; ended at the end."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="exporter", daemon=True)
     thread.start()
-    log.info("metrics are at http://%s:%d/metrics", *server.server_address[:2])
-    problem = collector.problem()
-    if problem is not None:
-        log.warning("the document store cannot be read yet: %s", problem)
     try:
-        if sender is not None:
-            sender.run(stop)
-        stop.wait()
+        yield server
     finally:
         server.shutdown()
         server.server_close()

@@ -72,7 +72,7 @@ def collector() -> Collector:
     out.add("energy_joules_total", 2.5)
     out.add("node_power_watts", 70.5, node="n1")
     out.add("query_batch_duration_seconds", Buckets((1.0, 2.0), (1, 3), 4, 9.5), query="node")
-    return Collector([Part("stream", lambda: out.found, 0.0)], frozenset({"stream"}))
+    return Collector([Part("stream", lambda: out.found, 0.0, clock=lambda: 0.0)], frozenset({"stream"}))
 
 
 def sender(url: str) -> Sender:
