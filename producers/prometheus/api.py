@@ -104,6 +104,10 @@ class PrometheusApi:
         except HTTPError as error:
             with error:
                 raise _refusal(self.url, error.code, _words(error.read(4096))) from None
+        except TimeoutError:  # of the answer: a server that cannot be reached is an URLError
+            raise TooMuchError(
+                f"Prometheus at {self.url} did not answer within {self._timeout_s:g} s; set prometheus.timeout_s higher"
+            ) from None
         except (URLError, OSError, HTTPException) as error:
             raise _away(self.url, error) from None
         if len(body) > MAX_ANSWER_BYTES:

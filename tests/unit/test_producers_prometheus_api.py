@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,6 +105,28 @@ def test_an_answer_that_is_too_much_is_asked_for_in_halves() -> None:
     with serving(answer) as server:
         (series,) = PrometheusApi(server.url, 5).samples("m", 0, 3_000_000)
     assert series.points == tuple((ms, ms / 10) for ms in range(0, 3_000_001, 1000))
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_in_halves() -> None:
+    def answer(fields: dict[str, str]) -> Answer:
+        few = int(fields["query"].partition("[")[2].removesuffix("ms]")) < 100_000
+        time.sleep(0.0 if few else 0.5)
+        return samples_of(fields)
+
+    with serving(answer) as server:
+        (series,) = PrometheusApi(server.url, 0.2).samples("m", 0, 120_000)
+    assert len(series.points) == 121
+
+
+def test_a_server_that_hangs_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_module, "MIN_SPAN_MS", 60_000)
+
+    def answer(fields: dict[str, str]) -> Answer:
+        time.sleep(0.3)
+        return samples_of(fields)
+
+    with serving(answer) as server, pytest.raises(RetryableError, match="did not answer within"):
+        PrometheusApi(server.url, 0.1).samples("m", 0, 100_000)
 
 
 def test_an_answer_beyond_our_memory_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
