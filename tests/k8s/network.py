@@ -133,9 +133,7 @@ class Network:
             return
         side = "to" if direction == "egress" else "from"
         for rule in rules:
-            ports = [
-                (entry.get("port", "any"), entry.get("protocol", "TCP")) for entry in rule.get("ports", ())
-            ]
+            ports = [_said(entry) for entry in rule.get("ports", ())]
             for peer in rule.get(side) or [{"anywhere": True}]:
                 name = self._stranger(peer)
                 if name:
@@ -202,6 +200,12 @@ def _covers(rule: Thing, port: Port, target: Pod) -> bool:
         if isinstance(said, int) and isinstance(number, int) and said <= number <= entry.get("endPort", said):
             return True
     return False
+
+
+def _said(entry: Thing) -> Port:
+    """A rule's port as it is written down."""
+    port = entry.get("port", "any")
+    return (f"{port}-{entry['endPort']}" if "endPort" in entry else port, entry.get("protocol", "TCP"))
 
 
 def _named(target: Pod, name: str) -> set[int]:
