@@ -58,7 +58,7 @@ def _package(package: Package, licence: Licence | None) -> Doc:
         "externalReferences": [
             {
                 "type": "distribution",
-                "url": f"https://pypi.org/project/{package.name}/{package.version}/",
+                "url": package.ref,
                 "hashes": [{"alg": "SHA-256", "content": digest} for digest in package.sha256],
             }
         ],
