@@ -110,7 +110,12 @@ def command_lines(stack: LiveStack, spark: Cluster) -> str:
     assert stack.stream is not None
     heads = [psutil.Process(each.pid) for each in (stack.stream, *spark.processes)]
     family = [*heads, *(child for head in heads for child in head.children(recursive=True))]
-    return "\n".join(" ".join(process.cmdline()) for process in family)
+    lines = []
+    for process in family:
+        with suppress(psutil.Error):  # one that has ended meanwhile
+            lines.append(" ".join(process.cmdline()))
+    assert len(lines) > len(heads)
+    return "\n".join(lines)
 
 
 def assert_the_code_came_from_the_zip(spark: Cluster, package: Path) -> None:
