@@ -19,7 +19,7 @@ from schemas.errors import PipelineError
 # In the order of the help. A module has `command` (a function) or `app` (a Typer with verbs of its own).
 VERBS = (
     *("up", "down", "status", "logs", "doctor", "reset"),
-    *("track", "node", "ingest", "stream", "replay", "simulate", "drain"),
+    *("track", "node", "ingest", "stream", "exporter", "replay", "simulate", "drain"),
     *("runs", "report", "forecast", "budget", "alerts", "dlq", "audit"),
     *("images", "k8s", "test", "bench", "supply"),
 )

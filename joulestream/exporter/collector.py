@@ -34,12 +34,16 @@ class Collector:
         """What can be said now."""
         look(self.parts, self.patience_s)
         shown = {part.name: part.shown() for part in self.parts}
-        store_up = shown.get(STORE) is not None
+        store_up = self.store_up()
         found: list[Sample] = []
         for name, samples in shown.items():
             if samples is not None and (store_up or name not in self.of_store):
                 found += samples
         return found + self._own(shown, store_up)
+
+    def store_up(self) -> bool:
+        """Whether the latest look at the store succeeded."""
+        return any(part.name == STORE and part.shown() is not None for part in self.parts)
 
     def problem(self) -> str | None:
         """Why the store cannot be read, in a sentence; None where it can."""

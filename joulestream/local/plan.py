@@ -20,8 +20,8 @@ from joulestream.local.store import DocumentServer, store_away, store_service, w
 from schemas.errors import RetryableError
 
 _ADDRESSES = ("kafka.bootstrap", "mongodb.uri", "mongodb.uri_file")
-# Order of `--port-base N`: N, N+1, N+2, N+3.
-USUAL_PORTS = {"dashboard": 8501, "broker": 9092, "controller": 9093, "store": 27017}
+# Order of `--port-base N`: N, N+1, N+2, N+3, N+4.
+USUAL_PORTS = {"dashboard": 8501, "broker": 9092, "controller": 9093, "store": 27017, "exporter": 9464}
 
 # A stack that is up for a few hours a day trains too: whether a training is due is looked at more often.
 FIRST_TRAINING_S = 600.0
@@ -38,6 +38,7 @@ class Wishes:
     port_base: int | None = None
     kafka_bootstrap: str | None = None
     mongodb_uri: str | None = None
+    exporter: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def make_plan(
             "kafka.bootstrap": kafka or f"{HOST}:{ports['broker']}",
             "mongodb.uri": mongodb or f"mongodb://{HOST}:{ports['store']}",
             "dashboard.port": ports["dashboard"],
+            "exporter.port": ports["exporter"],
+            **({"exporter.host": HOST} if wishes.exporter else {}),
         }
     )
     logs = wishes.data_dir / "logs"
@@ -143,6 +146,8 @@ def make_plan(
     ]
     if wishes.dashboard:
         jobs.append(services.dashboard_service(settings, logs / "dashboard.log"))
+    if wishes.exporter:
+        jobs.append(services.exporter_service(settings, logs / "exporter.log"))
     return Plan(
         settings=settings,
         ports=ports,

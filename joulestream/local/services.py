@@ -113,6 +113,21 @@ def dashboard_service(settings: Settings, log: Path) -> Service:
     )
 
 
+def exporter_service(settings: Settings, log: Path) -> Service:
+    """The pipeline's metrics; ready when it has read the document store."""
+    port = settings.exporter.port
+    return Service(
+        name="exporter",
+        command=python("joulestream.exporter"),
+        log=log,
+        env=settings.environment(),
+        port=port,
+        ready=lambda: page_away(f"http://{HOST}:{port}/readyz"),
+        ready_timeout_s=60,
+        stop_timeout_s=15,
+    )
+
+
 def demo_service(settings: Settings, log: Path) -> Service:
     """A real training job, measured by the tracker; it runs to its end."""
     return Service(

@@ -10,7 +10,7 @@ from joulestream.context import Context, context
 from joulestream.local.state import ServiceState, StackState
 from joulestream.output import DEGRADED, NOT_RUNNING, AsJson, DataDir, print_json, print_table, say
 
-PROCESSES = ("stream", "store", "broker", "agent", "alerts", "dashboard")
+PROCESSES = ("stream", "store", "broker", "agent", "alerts", "dashboard", "exporter")
 
 
 def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:

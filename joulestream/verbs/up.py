@@ -16,6 +16,7 @@ import typer
 from joulestream.context import data_folder
 from joulestream.local.lock import Held, held
 from joulestream.local.plan import Plan, Wishes, given_servers, make_plan
+from joulestream.local.ports import HOST
 from joulestream.local.process import ROOT, last_words, python
 from joulestream.local.state import StackState, read_state
 from joulestream.output import DataDir, KafkaBootstrap, MongoUri, say
@@ -35,11 +36,16 @@ def command(
     port_base: Annotated[
         int | None,
         typer.Option(
-            min=1024, max=65_000, help="First of the ports: dashboard, broker, its controller, store."
+            min=1024,
+            max=65_000,
+            help="First of the ports: dashboard, broker, its controller, store, exporter.",
         ),
     ] = None,
     kafka_bootstrap: KafkaBootstrap = None,
     mongodb_uri: MongoUri = None,
+    exporter: Annotated[
+        bool, typer.Option("--exporter", help="Serve metrics to Prometheus on 127.0.0.1 too.")
+    ] = False,
 ) -> None:
     """Start everything on this machine: broker, store, stream, node agent, dashboard and a demo.
 
@@ -49,7 +55,7 @@ def command(
     if os.environ.get("JOULE_CONFIG"):  # the services start in another folder
         os.environ["JOULE_CONFIG"] = os.path.abspath(os.environ["JOULE_CONFIG"])
     folder = data_folder(data_dir)
-    wishes = Wishes(folder, not no_demo, not headless, port_base, kafka_bootstrap, mongodb_uri)
+    wishes = Wishes(folder, not no_demo, not headless, port_base, kafka_bootstrap, mongodb_uri, exporter)
     try:
         if detach:
             with held(folder / LOCK):
@@ -108,10 +114,12 @@ def _welcome(data_dir: Path, stop: threading.Event) -> None:
 
 def urls(state: StackState) -> list[str]:
     """Where the running stack is, one line each."""
+    exporter = state.services.get("exporter")
     return [
         f"dashboard  {state.dashboard_url or 'none (--headless)'}",
         f"kafka      {state.kafka_bootstrap}",
         f"mongodb    {state.mongodb_uri}",
+        *([f"metrics    http://{HOST}:{exporter.port}/metrics"] if exporter is not None else []),
     ]
 
 
@@ -182,6 +190,7 @@ def _flags(wishes: Wishes) -> list[str]:
     flags = ["--data-dir", str(wishes.data_dir)]
     flags += [] if wishes.demo else ["--no-demo"]
     flags += [] if wishes.dashboard else ["--headless"]
+    flags += ["--exporter"] if wishes.exporter else []
     flags += ["--port-base", str(wishes.port_base)] if wishes.port_base else []
     # Addresses may carry passwords, and flags are for all to see in `ps`.
     if wishes.kafka_bootstrap:
