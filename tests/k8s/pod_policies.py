@@ -16,6 +16,18 @@ TOKENS = {
 }
 # Pods that may not be `restricted`, by their label `app`, and why. They live in a namespace of their own.
 PRIVILEGED: dict[str, str] = {}
+# How long each may take to stop in good order, by its label `app` (s), as the local stack has it: a test compares.
+DRAIN_S = {
+    "kafka": 45.0,
+    "mongodb": 30.0,
+    "energy-streaming-job": 60.0,
+    "node-agent": 15.0,
+    "alerts": 15.0,
+    "dashboard": 10.0,
+    "trainer": 20.0,
+    "reconcile": 30.0,
+    "retrain": 30.0,
+}
 RECOMMENDED = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|API_?KEY|PRIVATE_?KEY)", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE)
@@ -158,6 +170,20 @@ def has_no_service_links(pod: Pod) -> Iterator[str]:
         yield "enableServiceLinks is not false"
 
 
+def has_time_to_stop(pod: Pod) -> Iterator[str]:
+    """The kubelet waits longer for the end than the component takes, its hook before the stop included."""
+    grace = pod.spec.get("terminationGracePeriodSeconds")
+    if grace is None:
+        yield "terminationGracePeriodSeconds is not said"
+        return
+    # An executor is stateless: what it was at is done again by another.
+    drain = 0.0 if pod.component == "executor" else DRAIN_S.get(pod.app, 0.0)
+    for container in pod.serving:
+        hook = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        if grace <= drain + hook:
+            yield f"{container['name']}: {grace} s to stop, and it may take {drain + hook:g}"
+
+
 POLICIES: dict[str, Policy] = {
     policy.__name__: policy
     for policy in (
@@ -173,6 +199,7 @@ POLICIES: dict[str, Policy] = {
         has_recommended_labels,
         has_pinned_images,
         has_no_service_links,
+        has_time_to_stop,
     )
 }
 # What Pod Security calls `restricted`, which a pod of PRIVILEGED is excused from.

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.k8s.pod_policies import POLICIES, broken
+from conf.settings import Settings
+from joulestream.local import services
+from joulestream.local.broker import broker_service
+from joulestream.local.java import Java
+from joulestream.local.store import DocumentServer, store_service
+from tests.k8s.pod_policies import DRAIN_S, POLICIES, broken
 from tests.k8s.rendering import Thing
 from tests.k8s.workloads import pods
 
@@ -117,6 +123,13 @@ FAULTS: list[tuple[str, str, Change]] = [
     ("has_pinned_images", "latest", _image("docker.io/joulestream/dashboard:latest")),
     ("has_pinned_images", "no registry", _image("joulestream/dashboard:0.1.0")),
     ("has_pinned_images", "half a digest", _image("docker.io/joulestream/dashboard@sha256:abc")),
+    ("has_time_to_stop", "not said", lambda spec: spec.pop("terminationGracePeriodSeconds")),
+    ("has_time_to_stop", "as long as it takes", lambda spec: spec.update(terminationGracePeriodSeconds=10)),
+    (
+        "has_time_to_stop",
+        "a hook that takes it all",
+        lambda spec: _container(spec).update(lifecycle={"preStop": {"sleep": {"seconds": 25}}}),
+    ),
     ("has_no_service_links", "not said", lambda spec: spec.pop("enableServiceLinks")),
     ("has_no_service_links", "on", lambda spec: spec.update(enableServiceLinks=True)),
 ]
@@ -186,6 +199,23 @@ def test_a_task_needs_no_probes_and_a_server_does(things_of: ThingsOf) -> None:
         del template["spec"]["containers"][0][probe]
     task = {"kind": "Job", "metadata": {"name": "task"}, "spec": {"template": template}}
     assert [len(broken("has_probes", pod)) for pod in pods([server, task])] == [3, 0]
+
+
+def test_the_time_to_stop_is_the_one_of_the_local_stack(tmp_path: Path) -> None:
+    java, settings, log = Java(tmp_path, 21, "here"), Settings(data_dir=tmp_path), tmp_path / "log"
+    server = DocumentServer("any", "any", tmp_path / "server")
+    known = {
+        "kafka": broker_service(tmp_path, 1, 2, java, log),
+        "mongodb": store_service(tmp_path, 1, server, log),
+        "energy-streaming-job": services.stream_service(settings, java, log),
+        "node-agent": services.agent_service(settings, log),
+        "alerts": services.alerts_service(settings, log),
+        "dashboard": services.dashboard_service(settings, log),
+        "trainer": services.demo_service(settings, log),
+        "reconcile": services.reconcile_service(settings, java, log),
+        "retrain": services.retrain_service(settings, java, log),
+    }
+    assert {name: service.stop_timeout_s for name, service in known.items()} == DRAIN_S
 
 
 def test_every_policy_is_seen_to_fail() -> None:
