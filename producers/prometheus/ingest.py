@@ -155,7 +155,7 @@ class Ingest:
         found = {node.node_id for node in nodes}
         if found - self._nodes:
             log.info("nodes: %s", ", ".join(sorted(found)[:20]) + (", …" if len(found) > 20 else ""))
-        elif not found and not self._told_empty:
+        elif not self._nodes and not self._told_empty:
             self._told_empty = True
             log.warning(
                 "the server has no series of Kepler or DCGM at this time; see docs/how-to/kepler-dcgm.md"

@@ -224,6 +224,9 @@ def test_a_range_without_series_is_said(caplog: pytest.LogCaptureFixture) -> Non
     counts = ingest_of(FakeServer([]), Sink()).backfill(T0, T0 + 7200_000)
     assert (counts.nodes, counts.samples) == (0, 0)
     assert sum("no series of Kepler or DCGM" in record.message for record in caplog.records) == 1
+    caplog.clear()
+    ingest_of(FakeServer([CPU]), Sink()).backfill(T0, T0 + 6 * 3600_000)  # the exporter ends in the middle
+    assert "no series" not in caplog.text
 
 
 def test_a_range_up_to_now_ends_where_the_scrapes_do() -> None:
