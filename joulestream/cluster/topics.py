@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from conf.settings import Settings, load_settings
+from conf.trouble import Refused
 from joulestream.local.topics import ensure_topics
 from schemas.errors import PipelineError, RetryableError
 from spark_jobs.store import Address, connect, ensure_collections, server_errors
@@ -43,6 +44,8 @@ def patiently(
     while True:
         try:
             return work()
+        except Refused:
+            raise
         except RetryableError as error:
             if now() >= deadline:
                 raise RetryableError(f"{error} (waited {patience_s:.0f} s)") from error

@@ -13,13 +13,14 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 
 @dataclass(frozen=True)
 class Image:
-    """One image. `extras` are those of setup.cfg; `jars` are sets of conf/jars.lock."""
+    """One image. `extras` are those of setup.cfg, `jars` sets of conf/jars.lock, `files` lie in images/."""
 
     name: str
     extras: tuple[str, ...]
     rooms: tuple[str, ...]
     jars: tuple[str, ...] = ()
     published: bool = True
+    files: tuple[str, ...] = ()
 
     def tagged(self, tag: str) -> str:
         """Its full name."""
@@ -43,7 +44,14 @@ IMAGES = (
         (*_SHARED, "joulestream"),
         published=False,
     ),
-    Image("kafka", ("java",), (*_SHARED, "joulestream"), ("kafka",), published=False),
+    Image(
+        "kafka",
+        ("java",),
+        (*_SHARED, "joulestream"),
+        ("kafka",),
+        published=False,
+        files=("server.properties", "broker.sh"),
+    ),
 )
 
 

@@ -58,7 +58,7 @@ def stage(image: Image, folder: Path, say: Say, from_environment: bool = False) 
         shutil.copy2(ROOT / name, code / name)
     if image.jars:
         _copy_jars(image, context / "jars", say)
-    for name in ("finish.py", ".containerignore", f"{image.name}.Containerfile"):
+    for name in ("finish.py", ".containerignore", f"{image.name}.Containerfile", *image.files):
         shutil.copy2(ROOT / "images" / name, context / name)
     return context
 
