@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 from pymongo import MongoClient
 
+from conf.clients import kafka_options
 from conf.settings import Settings, load_settings
 from joulestream.exporter.energy_part import EnergyPart
+from joulestream.exporter.kafka_part import KafkaPart
 from joulestream.exporter.nodes_part import NodesPart
 from joulestream.exporter.samples import Buckets, Sample
 from joulestream.exporter.service import collecting
 from joulestream.exporter.state_part import StatePart
 from joulestream.exporter.stream_part import StreamPart
+from joulestream.local.topics import ensure_topics
 from schemas import documents
 from schemas.documents import node_window_id
+from schemas.topics import TRAINING_EVENTS
 from spark_jobs.store import Address, Db, Doc
 from tests.exporter_seed import seed_fleet
 
@@ -265,6 +271,28 @@ def test_alerts_budgets_and_forecasts_are_as_their_documents_say(
     serving = seeded_db[documents.MODEL_REGISTRY].find_one({"state": "serving"})
     assert serving is not None
     assert version == serving["_id"]
+
+
+def test_lag_is_what_the_broker_has_and_the_accounts_have_not_settled(
+    kafka_bootstrap: str, stream_address: Address, stream_db: Db
+) -> None:
+    wanted = settings(stream_address, kafka__bootstrap=kafka_bootstrap)
+    ensure_topics(wanted.kafka)
+    with closing(KafkaProducer(**kafka_options(wanted.kafka))) as producer:
+        sent = [producer.send(TRAINING_EVENTS, b"x", partition=1).get(20) for _ in range(5)]
+    end = sent[-1].offset + 1
+    account = {"query": "training", "topic": TRAINING_EVENTS, "partition": 1, "next_offset": end - 3}
+    stream_db[documents.ACCOUNTS].insert_one({"_id": f"{TRAINING_EVENTS}/1", **account})
+    part = KafkaPart(stream_db, wanted)
+    try:
+        for settled, lag in ((end - 3, 3), (end, 0)):
+            stream_db[documents.ACCOUNTS].update_one({}, {"$set": {"next_offset": settled}})
+            found = values(part.read())
+            assert found["kafka_end_offset", TRAINING_EVENTS, "1"] == end
+            lags = {key[1:]: value for key, value in found.items() if key[0] == "query_lag_messages"}
+            assert lags == {("training", TRAINING_EVENTS, "1"): lag}
+    finally:
+        part.close()
 
 
 def test_an_empty_store_has_nothing_to_say_but_that_it_is_there(
