@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,11 @@ def labels_of(metric: str) -> tuple[str, ...] | None:
     return None
 
 
-def all_rules() -> Iterator[dict[str, Any]]:
+@cache
+def all_rules() -> tuple[dict[str, Any], ...]:
     """Every rule of every file."""
-    for file in rule_files():
-        for group in yaml.safe_load(file.read_text("utf-8"))["groups"]:
-            yield from group["rules"]
+    groups = [group for file in rule_files() for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
+    return tuple(rule for group in groups for rule in group["rules"])
 
 
 def alerts() -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def page_of(rule: dict[str, Any]) -> str:
     return re.sub(r"\{\{.*\}\}", "", rule["annotations"]["runbook_url"])
 
 
+@cache
 def cases() -> list[dict[str, Any]]:
     """All cases of all files, each with the rule files that it needs."""
     found = []
