@@ -120,7 +120,5 @@ def add_alerts(db: Documents, now: datetime) -> None:
                   evidence={"gpu_utilization_pct": 1.5, "minutes": 10}),
             alert("stuck_counter", "info", ("node", "lab-node-2"), "The energy counter stood still for 6 windows.",
                   now - timedelta(hours=5), resolved_at=now - timedelta(hours=4)),
-            alert("drift", "info", ("node", "lab-node-1"), "The level of lab-node-1 has changed.",
-                  now - timedelta(minutes=25), evidence={"horizon_s": 300}),
         ]
     )  # fmt: skip

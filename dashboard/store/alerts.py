@@ -12,7 +12,7 @@ from dashboard.store.forecasts import flattened
 from dashboard.store.reader import Reader
 from schemas.documents import ALERTS
 
-RULES = ("budget", "power_anomaly", "idle_gpu", "stuck_counter", "drift")
+RULES = ("budget", "power_anomaly", "idle_gpu", "stuck_counter")
 STATES = ("open", "resolved")
 MAX_ALERTS = 500
 MAX_EVIDENCE = 200

@@ -161,7 +161,8 @@ def judged(target: str, horizon_s: int, chosen: str) -> None:
     past = context.past(target, horizon_s, newest - RANGES[chosen], newest)
     alerts = context.alerts_of(series.dimension, series.key)
     if past.points:
-        drifts = parts.drifts(context.drift(target, horizon_s), alerts, past.points[0].at)
+        last = context.drift(target, horizon_s)
+        drifts = [last] if last is not None and last >= past.points[0].at else []
         widgets.chart(charts.against_actuals(past, drifts), "against")
         parts.scores(target, horizon_s, newest)
         st.subheader("Weights of the layers", anchor=False)

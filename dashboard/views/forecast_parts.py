@@ -125,12 +125,6 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
             )
 
 
-def drifts(last: datetime | None, alerts: Sequence[Alert], start: datetime) -> list[datetime]:
-    """Drift alarms since a time: the last one of the forecaster, and those that were raised as alerts."""
-    found = {alert.raised_at for alert in alerts if alert.rule == "drift" and alert.raised_at}
-    return sorted(at for at in (found if last is None else found | {last}) if at >= start)
-
-
 def model_in_use(found: Sequence[Forecast]) -> None:
     """The batch model behind the newest forecasts."""
     st.subheader("Model in use", anchor=False)

@@ -136,7 +136,7 @@ def test_alerts_are_listed_shown_and_tried_again(db: Db) -> None:
     db.alerts.insert_one({"_id": "b|1", "state": "resolved", **doc, "raised_at": at + timedelta(hours=1)})
     assert [alert["id"] for alert in told("alerts", "ls")] == ["b|1", "a|1"]
     assert [alert["id"] for alert in told("alerts", "ls", "--state", "open")] == ["a|1"]
-    assert told("alerts", "ls", "--rule", "drift") == []
+    assert told("alerts", "ls", "--rule", "idle_gpu") == []
     assert "webhook failed (try 20: the webhook answers 500)" in joule("alerts", "ls").stdout
     assert "limit 5; forecast p10 1.5" in joule("alerts", "show", "a|1").stdout
     assert told("alerts", "show", "a|1")["evidence"]["limit"] == 5.0

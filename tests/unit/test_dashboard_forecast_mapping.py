@@ -22,7 +22,7 @@ from dashboard.store.forecasts import (
     to_run_forecast,
 )
 from dashboard.views.forecast import between, named
-from dashboard.views.forecast_parts import drifts, ends
+from dashboard.views.forecast_parts import ends
 from dashboard.views.run_forecast import cards, counts_for, method, times
 
 T0 = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -71,14 +71,6 @@ def test_a_drift_alarm_is_read_per_horizon() -> None:
     assert alarm(states, 60) == T0
     assert [alarm(states, horizon_s) for horizon_s in (300, 900, 3600)] == [None, None, None]
     assert alarm("none", 60) is None
-
-
-def test_drift_alarms_of_the_forecaster_and_of_alerts_are_marked_once() -> None:
-    alert = to_alert({"_id": "a", "rule": "drift", "raised_at": T0})
-    other = to_alert({"_id": "b", "rule": "idle_gpu", "raised_at": T0 + 2 * H})
-    assert drifts(T0, [alert, other], T0 - H) == [T0]
-    assert drifts(T0 + H, [alert, other], T0 - H) == [T0, T0 + H]
-    assert drifts(None, [alert], T0 + H) == []
 
 
 def test_strong_naive_is_the_better_of_the_two() -> None:
