@@ -48,7 +48,7 @@ EXPECTED: dict[str, dict[str, tuple[str, ...]]] = {
             "Budgets and alerts",
             "5 budgets, 2 at risk",
             "project imagenet",
-            "4 open, 2 resolved",
+            "3 open, 2 resolved",
             "Evidence",
         ),
         "quality": ("Data quality", "6,000", "not_finite", "to the message", "Lag now: node 0, training 0."),
