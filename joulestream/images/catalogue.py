@@ -32,7 +32,7 @@ _SHARED = ("schemas", "conf")
 IMAGES = (
     Image(
         "stream",
-        ("stream", "cli", "java"),
+        ("stream", "cli", "exporter", "java"),
         (*_SHARED, "spark_jobs", "producers", "joulestream"),
         ("spark",),
     ),
