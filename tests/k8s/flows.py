@@ -81,3 +81,12 @@ FLOWS: dict[str, set[Flow]] = {
     "overlays/monitoring/rules": BASE,
     "overlays/monitoring/grafana": BASE,
 }
+
+INGEST, NODE_METER = "prometheus-ingest/meter", "node-agent/meter"
+# What a component of `k8s/components` adds to the overlay that takes it in.
+MORE: dict[str, set[Flow]] = {
+    "alerts-egress": _to(ANY_ADDRESS, [ALERTS], 443, 587),
+    "prometheus-ingest": _to(BROKER, [INGEST], 9092) | _to(MONITORING, [INGEST], 9090),
+    "prometheus-ingest/sasl-tls": _to(BROKER, [INGEST], 9092) | _to(MONITORING, [INGEST], 9090),
+    "spark-servlet": _to(DRIVER, [MONITORING], 4040),
+}

@@ -37,6 +37,7 @@ class Network:
     def __init__(self, things: Sequence[Thing]) -> None:
         self.pods = list(pods(things))
         self.policies = list(of_kind(things, "NetworkPolicy"))
+        self._known: dict[tuple[str, int], list[Thing] | None] = {}
         self.namespaces = {
             thing["metadata"]["name"]: {
                 "kubernetes.io/metadata.name": thing["metadata"]["name"],
@@ -61,13 +62,12 @@ class Network:
         return found
 
     def closed(self, namespace: str) -> set[str]:
-        """The directions that a policy for all pods of a namespace closes."""
+        """The directions in which every pod of a namespace may do only what is named."""
         return {
             direction
             for policy in self.policies
             if namespace_of(policy) == namespace and not _names_some(policy["spec"].get("podSelector"))
             for direction in _directions(policy)
-            if not policy["spec"].get(direction)
         }
 
     def useless(self) -> list[str]:
@@ -97,12 +97,12 @@ class Network:
 
     def _rules(self, direction: str, pod: Pod) -> list[Thing] | None:
         """The rules for a direction of a pod; None where nothing closes it."""
-        chosen = [
-            policy for policy in self.policies if _takes(policy, pod) and direction in _directions(policy)
-        ]
-        if not chosen:
-            return None
-        return [rule for policy in chosen for rule in (policy["spec"].get(direction) or ())]
+        key = (direction, id(pod))
+        if key not in self._known:
+            chosen = [one for one in self.policies if _takes(one, pod) and direction in _directions(one)]
+            rules = [rule for policy in chosen for rule in (policy["spec"].get(direction) or ())]
+            self._known[key] = rules if chosen else None
+        return self._known[key]
 
     def _allows(self, direction: str, pod: Pod, other: Pod, target: Pod, port: Port) -> bool:
         rules = self._rules(direction, pod)
@@ -147,7 +147,7 @@ class Network:
         spaces = peer.get("namespaceSelector")
         if spaces is None:
             return ""
-        if _names_some(spaces) and any(selects(spaces, labels) for labels in self.namespaces.values()):
+        if spaces.get("matchLabels", {}).get("kubernetes.io/metadata.name") in self.namespaces:
             return ""
         return f"namespace {_text(spaces)}" + (
             f" pod {_text(peer['podSelector'])}" if "podSelector" in peer else ""

@@ -107,6 +107,7 @@ def test_a_policy_without_a_pod_is_seen(things_of: ThingsOf) -> None:
 
 def test_a_missing_default_is_seen(things_of: ThingsOf) -> None:
     things = [deepcopy(thing) for thing in things_of("base")]
+    things.remove(_policy(things, "dns"))
     _policy(things, "default-deny")["spec"]["policyTypes"] = ["Ingress"]
     assert Network(things).closed("bigdata-pipeline") == {"ingress"}
 

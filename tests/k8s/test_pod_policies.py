@@ -102,6 +102,7 @@ FAULTS: list[tuple[str, str, Change]] = [
     ("carries_no_token", "mounted", lambda spec: spec.update(automountServiceAccountToken=True)),
     ("carries_no_token", "as a volume", _token_volume),
     ("has_no_literal_secret", "a password", _env("JOULE_MONGODB_PASSWORD", "hunter2")),
+    ("has_no_literal_secret", "a password as a file's name", _env("JOULE_MONGODB_PASSWORD_FILE", "hunter2")),
     ("has_no_literal_secret", "a token", _env("JOULE_EXPORTER_TOKEN", "abc")),
     (
         "has_no_literal_secret",
