@@ -30,6 +30,7 @@ def bill() -> dict[str, Any]:
 def test_the_bill_follows_the_schema(bill: dict[str, Any]) -> None:
     validator = JsonStrictValidator(SchemaVersion.V1_6)
     assert validator.validate_str(json.dumps(bill)) is None
+    assert bill["specVersion"] == "1.6"
     bill = {**bill, "components": [{"name": "x"}]}
     assert validator.validate_str(json.dumps(bill)) is not None
 
