@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -199,3 +201,30 @@ def test_grafanas_password_comes_from_its_file(things_of: ThingsOf) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
     volume = next(one for one in spec["volumes"] if one["name"] == mounts[str(Path(password).parent)])
     assert volume["secret"]["secretName"] == "grafana-login"
+
+
+def test_prometheus_reads_its_configuration(things_of: ThingsOf, tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on PATH: it comes with Prometheus (Debian: apt-get install prometheus)")
+    maps = {
+        label_of(one): one["data"] for one in of_kind(things_of("overlays/monitoring-plain"), "ConfigMap")
+    }
+    (config,) = (data["prometheus.yml"] for data in maps.values() if "prometheus.yml" in data)
+    (rules,) = (data for name, data in maps.items() if "prometheus-rules" in name)
+    for name, text in rules.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    (tmp_path / "token").write_text("x", "utf-8")
+    (credentials,) = re.findall(r"credentials_file: (\S+)", config)
+    (files,) = re.findall(r"- (\S+)/\*\.yaml", config)
+    text = config.replace(credentials, str(tmp_path / "token")).replace(files, str(tmp_path))
+    (tmp_path / "prometheus.yml").write_text(text, "utf-8")
+    command = [promtool, "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"SUCCESS: {len(rules)} rule files found" in done.stdout
+    spec = named(things_of("overlays/monitoring-plain"), "StatefulSet", "prometheus")["spec"]["template"][
+        "spec"
+    ]
+    mounts = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert {files, str(Path(credentials).parent), "/etc/prometheus"} <= mounts
