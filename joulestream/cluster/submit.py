@@ -1,6 +1,6 @@
 """Start a job in the container: `python -m joulestream.cluster.submit [stream|reconcile|retrain] [ARGUMENT…]`.
 
-Where it runs is the setting stream.master, else `spark.master` in the `spark-defaults.conf` of SPARK_CONF_DIR. On a
+Where it runs is the setting stream.master, else (where that has its default) `spark.master` in the `spark-defaults.conf` of SPARK_CONF_DIR. On a
 master other than `local[…]` this is client mode: the driver is this very process, which so gets the signals of the
 container and gives it its exit code; the executors have the code and the jars from the same image. Options are those
 of `spark-defaults.conf`; what only the running container can know is added here.
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conf.sections import Stream
 from conf.settings import Settings, load_settings
 from schemas.errors import PipelineError
 
@@ -49,8 +50,8 @@ def start_of(
     if job not in JOBS:
         raise PipelineError(f"there is no job {job}; give one of {', '.join(JOBS)}")
     command = [sys.executable, "-m", JOBS[job], *arguments]
-    said = settings.stream.model_fields_set
-    master = settings.stream.master if "master" in said else given.get("spark.master", settings.stream.master)
+    stated = settings.stream.master != Stream().master
+    master = settings.stream.master if stated else given.get("spark.master", settings.stream.master)
     if master.startswith("local"):
         # All of it is in this container, whose own name need not lead anywhere.
         return Start(command, {"JOULE_STREAM_MASTER": master, "SPARK_LOCAL_IP": "127.0.0.1"})

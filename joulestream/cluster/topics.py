@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from pymongo.errors import PyMongoError
+
+from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings, load_settings
 from conf.trouble import Refused
 from joulestream.local.topics import ensure_topics
@@ -64,10 +67,16 @@ def make_topics(settings: Settings) -> str:
 def make_collections(settings: Settings) -> str:
     """Have the collections; says what was done."""
     with server_errors("the document store"):
-        db = connect(Address.of(settings))
-        before = set(db.list_collection_names())
-        ensure_collections(db, settings)
-        made = sorted(set(db.list_collection_names()) - before)
+        try:
+            db = connect(Address.of(settings))
+            before = set(db.list_collection_names())
+            ensure_collections(db, settings)
+            made = sorted(set(db.list_collection_names()) - before)
+        except PyMongoError as error:
+            refused = mongo_refusal(error, settings.mongodb)  # it knows the user's name
+            if refused is None:
+                raise
+            raise refused from None
     return f"collections made: {', '.join(made)}" if made else "collections and indexes: all are there"
 
 

@@ -9,7 +9,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from conf.settings import load_settings
-from spark_jobs import io
+from schemas.errors import PipelineError
+from spark_jobs import io, session
 from spark_jobs.session import is_local, options_of
 from spark_jobs.sources import NODE, TRAINING, Source
 
@@ -49,3 +50,59 @@ def test_batches_of_node_samples_leave_the_machine_to_the_training_events(
         getattr(stream, step).return_value = stream
     io.write_batches(MagicMock(writeStream=stream), MagicMock(), source, "folder", asked_s)
     stream.trigger.assert_called_once_with(processingTime=expected)
+
+
+@pytest.mark.parametrize(
+    ("environment", "submitted"),
+    [
+        ({}, False),
+        ({"SPARK_HOME": "/spark", "SPARK_ENV_LOADED": "1"}, False),
+        ({"PYSPARK_GATEWAY_PORT": "4000"}, True),
+        ({"PYSPARK_SUBMIT_ARGS": "--master spark://m:1 pyspark-shell"}, True),
+    ],
+    ids=["by us", "a shell of Spark's", "by spark-submit", "by the container"],
+)
+def test_options_of_others_are_known_by_what_spark_itself_sets(
+    environment: dict[str, str], submitted: bool
+) -> None:
+    assert session.is_submitted(environment) == submitted
+
+
+def asked_of(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], **stream: Any) -> dict[str, str]:
+    """The options with which a submitted session is made, where Spark was started with `given`."""
+    builder = MagicMock()
+    builder.appName.return_value = builder
+    builder.config.return_value = builder
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(session, "SparkSession", MagicMock(builder=builder))
+    monkeypatch.setattr(session, "_given", lambda: given)
+    session.spark_session("x", load_settings({f"stream.{key}": value for key, value in stream.items()}))
+    return dict(call.args for call in builder.config.call_args_list)
+
+
+def test_what_spark_submit_gives_stands_but_for_what_the_books_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "spark.sql.shuffle.partitions": "64",
+        "spark.sql.session.timeZone": "Europe/Berlin",
+        "spark.speculation": "true",
+    }
+    asked = asked_of(monkeypatch, given)
+    assert "spark.sql.shuffle.partitions" not in asked
+    assert asked["spark.sql.session.timeZone"] == "UTC"
+    assert asked["spark.speculation"] == "false"
+    assert not {"spark.master", "spark.jars", "spark.driver.host", "spark.driver.memory"} & asked.keys()
+
+
+def test_a_shared_secret_makes_spark_encrypt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cr3t\n")
+    asked = asked_of(monkeypatch, {}, auth_secret_file=tmp_path / "secret")
+    assert asked["spark.authenticate.secret"] == "s3cr3t"
+    assert asked["spark.network.crypto.enabled"] == asked["spark.authenticate"] == "true"
+    assert "spark.authenticate" not in asked_of(monkeypatch, {})
+
+
+def test_a_user_without_a_name_is_told_before_spark_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 1_234_567)
+    with pytest.raises(PipelineError, match="user 1234567 has no entry in /etc/passwd"):
+        session.spark_session("x", load_settings())
