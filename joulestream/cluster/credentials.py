@@ -1,7 +1,7 @@
 """Passwords for a new installation: random ones, where there are none. What exists is neither read nor changed.
 
-`python -m joulestream.cluster.credentials` in a pod that may create secrets; `joule k8s secrets` prints the same for
-`kubectl apply`.
+`python -m joulestream.cluster.credentials [SECRET…]` in a pod that may create secrets (all that are known, or those
+that are named); `joule k8s secrets` prints the same for `kubectl create`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from joulestream.cluster.api import Api
 from schemas.errors import PipelineError
@@ -62,19 +62,24 @@ def secret(name: str) -> dict[str, object]:
     }
 
 
-def ensure(api: Api) -> list[str]:
+def ensure(api: Api, names: Iterable[str] = tuple(KEYS)) -> list[str]:
     """Create the secrets that are not there; one line about each. Raises PipelineError, RetryableError."""
     path = f"/api/v1/namespaces/{api.namespace}/secrets"
     return [
         f"secret {name}: {'created' if api.create(path, secret(name)) else 'exists, left as it is'}"
-        for name in KEYS
+        for name in names
     ]
 
 
-def main() -> int:
-    """0 when all are there, 1 where the API refuses or is away (the Job tries again)."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when all are there, 1 where the API refuses or is away (the Job tries again), 2 for a name not known."""
+    names = list(sys.argv[1:] if argv is None else argv) or list(KEYS)
+    unknown = [name for name in names if name not in KEYS]
+    if unknown:
+        sys.stderr.write(f"credentials: {', '.join(unknown)}: expected some of {', '.join(KEYS)}\n")
+        return 2
     try:
-        for line in ensure(Api()):
+        for line in ensure(Api(), names):
             sys.stdout.write(f"{line}\n")
     except PipelineError as error:
         sys.stderr.write(f"credentials: {error}\n")

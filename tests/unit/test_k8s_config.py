@@ -113,6 +113,16 @@ def test_a_second_start_changes_no_password(api: Api) -> None:
     assert set(Server.kept) == set(credentials.KEYS)
 
 
+def test_only_the_secrets_that_are_named_are_made(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(credentials, "Api", lambda: api)
+    assert credentials.main(["exporter-token"]) == 0
+    assert set(Server.kept) == {"exporter-token"}
+    assert credentials.main(["exporter-tokens"]) == 2
+    assert "expected some of mongodb-credentials" in capsys.readouterr().err
+
+
 def test_a_missing_right_says_what_to_apply(api: Api) -> None:
     Server.answer = 403
     with pytest.raises(PipelineError, match=r"403 to POST .*forbidden; apply the Role and RoleBinding"):
