@@ -1,9 +1,10 @@
 """Start a job in the container: `python -m joulestream.cluster.submit [stream|reconcile|retrain] [ARGUMENT…]`.
 
-Where it runs is the setting stream.master, else (where that has its default) `spark.master` in the `spark-defaults.conf` of SPARK_CONF_DIR. On a
-master other than `local[…]` this is client mode: the driver is this very process, which so gets the signals of the
-container and gives it its exit code; the executors have the code and the jars from the same image. Options are those
-of `spark-defaults.conf`; what only the running container can know is added here.
+Where it runs is the setting stream.master, else (where that has its default) `spark.master` in the file
+`spark-defaults.conf` of SPARK_CONF_DIR. On a master other than `local[…]` this is client mode: the driver is this very
+process, which so gets the signals of the container and gives it its exit code; the executors have the code and the
+jars from the same image. Options are those of `spark-defaults.conf`; what only the running container can know is
+added here.
 """
 
 from __future__ import annotations
