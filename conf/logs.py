@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
@@ -28,6 +29,9 @@ from conf.settings import SECTIONS, Settings, env_name
 
 FIELDS = ("run", "query", "batch")
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# What log4j reads in a JVM that is started from here (the broker's gets another file on its command line).
+JVM_VARIABLE = "LOG4J_CONFIGURATION_FILE"
+JVM_FILE = Path(__file__).with_name("log4j2-json.properties")
 MASK = "***"
 # Shorter ones would hide ordinary words.
 SHORTEST_SECRET = 4
@@ -77,6 +81,7 @@ def _start(wanted: Logs, least: str, secrets: tuple[str, ...]) -> None:
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
     if wanted.format == "json":
         logging.captureWarnings(capture=True)
+        os.environ.setdefault(JVM_VARIABLE, str(JVM_FILE))
         sys.excepthook = _say_uncaught
         threading.excepthook = _say_uncaught_in_thread
 

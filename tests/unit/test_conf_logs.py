@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -17,17 +18,24 @@ import pytest
 
 from conf import logs
 from conf.settings import Settings, load_settings
+from producers.tracker import Tracker
 from schemas.errors import PipelineError
 from schemas.times import parse_time
+from spark_jobs.generation import Generation, WindowSettings
+from spark_jobs.sources import NODE
+from spark_jobs.store import Patience
+from spark_jobs.writer import BatchWriter
 
 log = logging.getLogger("joulestream.test")
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
+def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(logs.JVM_VARIABLE, raising=False)
     root = logging.getLogger()
     level, hooks = root.level, (sys.excepthook, threading.excepthook)
     yield
+    os.environ.pop(logs.JVM_VARIABLE, None)
     for handler in [one for one in root.handlers if isinstance(one, logs.Stderr)]:
         root.removeHandler(handler)
     root.setLevel(level)
@@ -145,6 +153,48 @@ def test_before_the_settings_the_environment_counts_and_a_wrong_value_is_text(
         assert (line["level"], line["logger"], line["message"]) == ("ERROR", "stream", "a setting is wrong")
     else:
         assert text == "stream: a setting is wrong\n"
+
+
+def test_what_a_batch_logs_names_its_query_and_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_json()
+    generation = Generation(None, "node", 2, {}, WindowSettings(60, 60), None, first_batch=40)  # type: ignore[arg-type]
+    writer = BatchWriter(None, NODE, generation, None, threading.Event(), Patience())  # type: ignore[arg-type]
+    monkeypatch.setattr(BatchWriter, "_run", lambda _writer, _frame, _batch: log.warning("in a batch"))
+    writer(None, 3)  # type: ignore[arg-type]
+    (line,) = said(capsys)
+    assert (line["query"], line["batch"]) == ("node", 43)
+
+
+def test_what_the_threads_of_a_run_log_names_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("JOULE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    in_json()
+    with Tracker(run_id="r-17", meters="simulated:1", close_timeout_s=5.0) as run:
+        run.log(epoch=1, loss=0.5)
+        run._complain("the tracker failed", PipelineError("boom"))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    away = [line for line in lines if "events are kept" in line["message"]]
+    assert [line["run"] for line in away] == ["r-17"], "the publisher is a thread of its own"
+    assert [line["run"] for line in lines if line["message"] == "the tracker failed"] == ["r-17"]
+
+
+def test_the_jvm_that_a_process_starts_logs_in_json_too() -> None:
+    in_json()
+    named = Path(os.environ[logs.JVM_VARIABLE])
+    (template,) = [
+        line.partition(" = ")[2] for line in named.read_text().splitlines() if "eventTemplate" in line
+    ]
+    assert [*json.loads(template)] == ["time", "level", "logger", "message", "error"]
+    assert logs.JVM_FILE.with_name("log4j2.properties").is_file()
+
+
+def test_text_leaves_the_jvm_alone() -> None:
+    logs.configure(load_settings())
+    assert logs.JVM_VARIABLE not in os.environ
 
 
 MAINS = {
