@@ -42,9 +42,10 @@ def roles_are_small(things: Sequence[Thing]) -> Iterator[str]:
 
 def bindings_are_used(things: Sequence[Thing]) -> Iterator[str]:
     """A role is bound to accounts that exist and that pods run as; every token has a role."""
-    run_as = {(pod.namespace, pod.spec.get("serviceAccountName", "default")) for pod in pods(things)}
+    everyone = list(pods(things))
+    run_as = {(pod.namespace, pod.spec.get("serviceAccountName", "default")) for pod in everyone}
     there = {(thing["kind"], namespace_of(thing), thing["metadata"]["name"]) for thing in things}
-    bound = set()
+    bound, entitled = set(), set()
     for thing in of_kind(things, "RoleBinding"):
         role = thing["roleRef"]
         bound.add((role["kind"], namespace_of(thing), role["name"]))
@@ -55,9 +56,16 @@ def bindings_are_used(things: Sequence[Thing]) -> Iterator[str]:
                 yield f"{label_of(thing)}: gives rights to a {subject['kind']}"
             elif (subject.get("namespace", namespace_of(thing)), subject["name"]) not in run_as:
                 yield f"{label_of(thing)}: no pod runs as {subject['name']}"
+            entitled.add(subject["name"])
     for thing in of_kind(things, "Role"):
         if ("Role", namespace_of(thing), thing["metadata"]["name"]) not in bound:
             yield f"{label_of(thing)}: is bound to nobody"
+    for pod in everyone:
+        if (
+            pod.spec.get("automountServiceAccountToken")
+            and pod.spec.get("serviceAccountName") not in entitled
+        ):
+            yield f"{pod.where}: carries a token that gives it no right"
 
 
 def accounts_carry_no_token(things: Sequence[Thing]) -> Iterator[str]:

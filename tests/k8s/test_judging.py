@@ -9,6 +9,7 @@ import pytest
 
 from tests.k8s.crds import definitions, shorten, without_prose
 from tests.k8s.judging import KUBERNETES, errors, foreign_schema, kubernetes_schema
+from tests.k8s.page import PAGE, text
 from tests.k8s.rendering import Thing
 
 DEPLOYMENT: Thing = {
@@ -149,3 +150,7 @@ def test_a_property_that_is_called_description_stays() -> None:
         "properties": {"description": {"type": "string", "description": "prose"}},
     }
     assert without_prose(schema) == {"properties": {"description": {"type": "string"}}}
+
+
+def test_the_page_says_what_is_judged() -> None:
+    assert PAGE.read_text("utf-8") == text(), "run `python -m tests.k8s.page`"

@@ -160,6 +160,11 @@ FAULTS: list[tuple[str, str, Callable[[Manifests], object]]] = [
     ),
     ("bindings_are_used", "no such role", lambda m: m.drop("Role", "stream-driver")),
     ("bindings_are_used", "bound to nobody", lambda m: m.drop("RoleBinding", "stream-driver")),
+    (
+        "bindings_are_used",
+        "a token without a right",
+        lambda m: m.pod("Deployment", "dashboard").update(automountServiceAccountToken=True),
+    ),
     ("bindings_are_used", "no pod runs so", lambda m: m.drop("Deployment", "energy-streaming-job")),
     (
         "bindings_are_used",
