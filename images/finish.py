@@ -18,14 +18,10 @@ from pathlib import Path
 OPT = Path("/opt")
 CODE = OPT / "joulestream"
 COMMANDS = ("streamlit", "joule", "secantusd-py")
-KAFKA_CLASSES = {
+KAFKA_CLASSES = {  # of those in the pinned jars
     "kafka-storage": "kafka.tools.StorageTool",
     "kafka-server-start": "kafka.Kafka",
-    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
     "kafka-configs": "kafka.admin.ConfigCommand",
-    "kafka-acls": "kafka.admin.AclCommand",
-    "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
-    "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
 }
 
 
@@ -79,7 +75,7 @@ def make_java(packages: Path) -> None:
 
 
 def make_kafka_commands(home: Path) -> None:
-    """The commands of Kafka that the manifests use, under the names that Kafka gives them."""
+    """Commands of Kafka, under the names that Kafka gives them."""
     (home / "bin").mkdir()
     for name, main_class in KAFKA_CLASSES.items():
         heap = "-Xms256m -Xmx512m" if name == "kafka-server-start" else "-Xmx128m"
