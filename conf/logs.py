@@ -78,7 +78,8 @@ def _start(wanted: Logs, least: str, secrets: tuple[str, ...]) -> None:
     root.addHandler(handler)
     root.setLevel(level)
     for noisy in ("py4j", "kafka", "pymongo", "urllib3"):
-        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+        library = logging.getLogger(noisy)
+        library.setLevel(max(library.level, level, logging.WARNING))
     if wanted.format == "json":
         logging.captureWarnings(capture=True)
         os.environ.setdefault(JVM_VARIABLE, str(JVM_FILE))
@@ -86,12 +87,19 @@ def _start(wanted: Logs, least: str, secrets: tuple[str, ...]) -> None:
         threading.excepthook = _say_uncaught_in_thread
 
 
+def tell(who: str, text: str, level: int = logging.INFO) -> None:
+    """Say to whoever started this process how it goes: `who: text`, or an object; whatever the level is."""
+    found = [one for one in logging.getLogger().handlers if isinstance(one.formatter, JsonLines)]
+    for handler in found:
+        handler.handle(logging.LogRecord(who, level, "", 0, text, None, None))
+    if not found:
+        sys.stderr.write(f"{who}: {masked(text)}\n")
+        sys.stderr.flush()
+
+
 def fail(who: str, error: Exception) -> None:
-    """Say why a process ends: `who: the sentence`, or an object of level ERROR."""
-    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
-        logging.getLogger(who).error("%s", error)
-    else:
-        sys.stderr.write(f"{who}: {masked(str(error))}\n")
+    """Say why a process ends."""
+    tell(who, str(error), logging.ERROR)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

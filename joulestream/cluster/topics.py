@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pymongo.errors import PyMongoError
 
+from conf import logs
 from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings, load_settings
 from conf.trouble import Refused
@@ -82,24 +83,24 @@ def make_collections(settings: Settings) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load settings, wire, run, exit code."""
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logs.begin("ERROR")
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it is in our own messages
     parser = argparse.ArgumentParser(prog="joulestream.cluster.topics", description=__doc__)
     parser.add_argument("--patience", type=float, default=PATIENCE_S, metavar="SECONDS")
     wanted = parser.parse_args(argv)
     try:
         settings = load_settings()
+        logs.configure(settings, "ERROR")
         _say(patiently("Kafka", lambda: make_topics(settings), wanted.patience, _say))
         _say(patiently("the document store", lambda: make_collections(settings), wanted.patience, _say))
     except PipelineError as error:
-        _say(str(error))
+        logs.fail("topics", error)
         return 1
     return 0
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"topics: {text}\n")
-    sys.stderr.flush()
+    logs.tell("topics", text)
 
 
 if __name__ == "__main__":

@@ -222,6 +222,18 @@ def test_every_process_says_in_json_why_it_cannot_begin(
     assert "kafka.retention_days" in line["message"]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_how_a_job_goes_is_told_whatever_the_level(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(load_settings({"logs.format": form}), "ERROR")
+    logs.tell("topics", "waiting for mongodb://me:secret@db")
+    text = capsys.readouterr().err
+    if form == "json":
+        line = json.loads(text)
+        assert (line["level"], line["logger"]) == ("INFO", "topics")
+        text = f"topics: {line['message']}\n"
+    assert text == "topics: waiting for mongodb://me:***@db\n"
+
+
 def test_what_nobody_catches_is_an_object_too(tmp_path: Path) -> None:
     code = (
         "from conf import logs; logs.begin(); import threading, warnings; warnings.warn('old');"
