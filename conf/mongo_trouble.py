@@ -5,9 +5,10 @@ they may quote the address, and with it a password.
 from __future__ import annotations
 
 import re
+import struct
 from typing import Any
 
-from conf.knocking import listens, speaks_tls
+from conf.knocking import connection, listens, speaks_tls
 from conf.sections import MongoDB
 from conf.trouble import RIGHTS, Refused, chain, short, tls_words, unreadable
 from schemas.errors import PipelineError
@@ -15,8 +16,12 @@ from schemas.errors import PipelineError
 UNAUTHORISED, AUTHENTICATION_FAILED, NEEDS_USER = 13, 18, "requires authentication"
 _CONNECTION = ("ConnectionFailure", "SSLError")  # the driver's class, and Python's
 _NO_SERVER = "ServerSelectionTimeoutError"
-_SERVER = re.compile(r"ServerDescription \('([^']+)', (\d+)\)")
+_SERVER = re.compile(r"ServerDescription \('([^']+)', (\d+)\) server_type: Unknown")
 KNOCK_S = 1.0
+_GREETING = b"\x10hello\0" + struct.pack("<i", 1) + b"\x02$db\0" + struct.pack("<i", 6) + b"admin\0\0"
+_BODY = struct.pack("<Ib", 0, 0) + struct.pack("<i", 4 + len(_GREETING)) + _GREETING
+# MongoDB's OP_MSG with the document {hello: 1, $db: "admin"}.
+HELLO = struct.pack("<iiii", 16 + len(_BODY), 1, 0, 2013) + _BODY
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]+\]:\d+|[A-Za-z0-9._-]+:\d+)")
 _USER = "mongodb.username and mongodb.password_file, or the user in mongodb.uri"
 _ENDED = ("connection closed", "connection reset", "eof occurred", "unexpected_eof", "broken pipe")
@@ -85,17 +90,31 @@ def _connection_words(text: str, mongodb: MongoDB | None) -> str | None:
 
 def _port_words(text: str, mongodb: MongoDB) -> str | None:
     """What the servers that the driver waited for speak, if it is not what we do."""
+    wants = _wants_tls(mongodb)
     for host, port in _SERVER.findall(text)[:3]:
         address = f"{host}:{port}"
-        if not listens(address, KNOCK_S) or speaks_tls(address, KNOCK_S) == _wants_tls(mongodb):
+        if not listens(address, KNOCK_S):
+            continue
+        tls = speaks_tls(address, KNOCK_S)
+        if tls == wants or not (tls or _answers(address)):
             continue
         what = f"the document store at {address}"
-        if _wants_tls(mongodb):
+        if wants:
             return (
                 f"{what} does not answer in TLS; set mongodb.tls to false, or give the port that speaks TLS"
             )
         return f"{what} speaks TLS; set mongodb.tls to true, and mongodb.ca_file"
     return None
+
+
+def _answers(address: str) -> bool:
+    """Whether a document server answers a greeting that is not encrypted."""
+    try:
+        with connection(address, None, KNOCK_S) as opened:
+            opened.sendall(HELLO)
+            return len(opened.recv(16)) == 16
+    except (OSError, ValueError):
+        return False
 
 
 def _wants_tls(mongodb: MongoDB) -> bool:

@@ -18,7 +18,7 @@ from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import Running, running
 from joulestream.local.store import find_document_server, store_service
 
-STACK_FIXTURES = {"broker", "store", "kafka_bootstrap", "mongodb_uri"}
+STACK_FIXTURES = {"broker", "store", "kafka_bootstrap", "mongodb_uri", "secure"}
 
 
 @dataclass(frozen=True)

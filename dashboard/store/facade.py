@@ -40,7 +40,8 @@ class Store:
     """Reads of one database; every method raises StoreAway where the store does not answer.
 
     `stale_after_s`: silence after which a running run is stale. `window_s`: length of a window.
-    `viewer`: whose documents are read; by default everybody's.
+    `viewer`: whose documents are read; by default everybody's. `mongodb`: what a given client was made of, so
+    that more can be said of why the store does not let us in.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Store:
         stale_after_s: float = 120.0,
         window_s: int = 60,
         viewer: Viewer = SEES_ALL,
+        mongodb: MongoDB | None = None,
     ) -> None:
         given = client_or_section
         client = connect(given) if isinstance(given, MongoDB) else given
+        self._mongodb = given if isinstance(given, MongoDB) else mongodb
         self._client = client
         self._database = database
-        self._reader = Reader(client, database, viewer)
+        self._reader = Reader(client, database, viewer, mongodb=self._mongodb)
         self._stale_after_s = stale_after_s
         self.window_s = window_s
         self.forecasts = ForecastReads(self._reader, window_s)
@@ -71,6 +74,7 @@ class Store:
             stale_after_s=self._stale_after_s,
             window_s=self.window_s,
             viewer=viewer,
+            mongodb=self._mongodb,
         )
 
     @property

@@ -61,7 +61,9 @@ class Reader:
         database: str,
         viewer: Viewer = SEES_ALL,
         clock: Callable[[], float] = time.monotonic,
+        mongodb: MongoDB | None = None,
     ) -> None:
+        self._mongodb = mongodb
         self._client = client
         self._db = client.get_database(database)
         self.viewer = viewer
@@ -121,9 +123,9 @@ class Reader:
             return self._db[collection].distinct(field, may.condition)
 
     def ping(self) -> None:
-        """Raises StoreAway unless the store answers."""
+        """Raises StoreAway unless the store answers, to us: it tells anybody that it is there."""
         with self._errors():
-            self._client.admin.command("ping")
+            self._db.list_collection_names()
 
     def _share(self, collection: str) -> Share | None:
         """What the viewer may see of a collection; None is nothing."""
@@ -146,7 +148,7 @@ class Reader:
         except ExecutionTimeout as error:
             raise ReadTooSlow("the read took longer than it may; try a shorter range") from error
         except OperationFailure as error:
-            refused = mongo_refusal(error)
+            refused = mongo_refusal(error, self._mongodb)
             if refused is not None:
                 raise StoreAway(f"{refused} ({self.hosts})") from None
             raise PipelineError(
@@ -154,7 +156,7 @@ class Reader:
                 "expected MongoDB 6 or newer"
             ) from error
         except PyMongoError as error:
-            refused = mongo_refusal(error)
+            refused = mongo_refusal(error, self._mongodb)
             if refused is not None:
                 raise StoreAway(str(refused)) from None
             raise StoreAway(

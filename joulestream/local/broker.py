@@ -12,10 +12,9 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from conf.clients import kafka_options
-from conf.kafka_trouble import kafka_knock, kafka_refusal
+from conf.kafka_trouble import kafka_refusal
 from conf.knocking import listens
 from conf.sections import Kafka
-from conf.trouble import Refused
 from joulestream.local.jars import jar_paths
 from joulestream.local.java import Java
 from joulestream.local.ports import HOST
@@ -84,10 +83,9 @@ def broker_away(kafka: Kafka, timeout_s: float = 5.0) -> str | None:
     refused = [address for address in kafka.bootstrap.split(",") if not listens(address, timeout_s)]
     if refused:
         return f"a listener at {', '.join(refused)}"
-    try:
-        kafka_knock(kafka)
-    except Refused as why:
-        return str(why)
+    refusal = kafka_refusal(kafka)  # its own words, before a client tries for long
+    if refusal is not None:
+        return str(refusal)
     try:
         admin = KafkaAdminClient(
             **kafka_options(kafka),

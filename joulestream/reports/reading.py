@@ -34,6 +34,7 @@ def open_store(context: Context) -> Iterator[Store]:
             settings.mongodb.database,
             stale_after_s=settings.dashboard.stale_after_s,
             window_s=settings.stream.window_s,
+            mongodb=settings.mongodb,
         )
 
 
@@ -41,7 +42,7 @@ def open_store(context: Context) -> Iterator[Store]:
 def open_reader(context: Context) -> Iterator[Reader]:
     """Plain reads of the stack's documents. Raises PipelineError on an address that cannot be used."""
     with _client(context) as client:
-        yield Reader(client, context.settings.mongodb.database)
+        yield Reader(client, context.settings.mongodb.database, mongodb=context.settings.mongodb)
 
 
 def _client(context: Context) -> MongoClient[dict[str, Any]]:

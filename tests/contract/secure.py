@@ -11,9 +11,11 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import UserScramCredentialUpsertion
+from pydantic import SecretStr
 from pymongo import MongoClient
 
 from conf.sections import Kafka, MongoDB
+from conf.settings import env_name
 from joulestream.local.broker import broker_service
 from joulestream.local.jars import ensure_jars
 from joulestream.local.java import find_java
@@ -69,6 +71,16 @@ class Secure:
             **changes,
         }
         return MongoDB(**{name: value for name, value in given.items() if value is not None})
+
+    def variables(self, **sections: Kafka | MongoDB) -> dict[str, str]:
+        """The environment of a process with these sections; by default a user's who may do all. Secrets: as files."""
+        found = {}
+        for name, section in ({"kafka": self.kafka(), "mongodb": self.mongodb()} | sections).items():
+            for key in section.model_fields_set - {"password"}:
+                value = getattr(section, key)
+                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                found[env_name(f"{name}.{key}")] = text
+        return found
 
     def set_kafka_password(self, user: str, password: str) -> None:
         """Tell the broker of a user, or of their new password."""
@@ -135,6 +147,8 @@ def _listeners(
         "sasl.enabled.mechanisms": MECHANISM,
         "listener.name.secure.scram-sha-512.sasl.jaas.config": login,
         "listener.name.expired.scram-sha-512.sasl.jaas.config": login,
+        # As long as a login counts: after a change of the password it is asked for again.
+        "listener.name.secure.scram-sha-512.connections.max.reauth.ms": "4000",
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(server.both),
         "ssl.truststore.type": "PEM",

@@ -1,0 +1,199 @@
+"""The whole small stream behind passwords and certificates: exact, silent about its secrets, and patient.
+
+One start serves all of it, since each costs a JVM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from kafka import KafkaProducer
+from pymongo import MongoClient
+
+from conf.clients import kafka_options, mongo_options
+from conf.settings import load_settings
+from joulestream.local.java import find_java
+from joulestream.local.ports import HOST, any_free
+from joulestream.local.process import ROOT
+from joulestream.local.topics import ensure_topics
+from schemas import documents
+from schemas.topics import NODE_METRICS, TRAINING_EVENTS
+from tests.contract.secure import DATABASE, KAFKA_PASSWORD, SECRETS, USER, Secure
+from tests.messages import node, training
+
+pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(240)]
+NEW_PASSWORD = "another-hunter2"
+REFUSED = f"refuses user '{USER}'"
+
+
+class Job:
+    """The streaming job by spark-submit with Spark's own pages on, and all that it says and shows."""
+
+    def __init__(self, secure: Secure, folder: Path) -> None:
+        self.secure, self.log, self.page = secure, folder / "stream.log", any_free()
+        self.env = {
+            **os.environ,
+            **secure.variables(),
+            "JOULE_DATA_DIR": str(folder),
+            "JOULE_STREAM_TRIGGER_S": "1",
+        }
+        java = find_java()
+        self._extra = {"JAVA_HOME": str(java.home), "SPARK_CONF_DIR": str(ROOT / "conf")}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client: MongoClient[dict[str, Any]] = MongoClient(**mongo_options(secure.mongodb()))
+        self.db = self.client[DATABASE]
+
+    def begin(self) -> None:
+        jars = ",".join(str(jar) for jar in sorted(load_settings().spark_jars_dir.glob("*.jar")))
+        options = {
+            "spark.ui.enabled": "true",
+            "spark.ui.port": self.page,
+            "spark.driver.host": HOST,
+            "spark.driver.bindAddress": HOST,
+            "spark.driver.memory": "512m",
+            "spark.log.level": "INFO",
+        }
+        command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[4]", "--jars", jars]
+        command += [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "spark_jobs/stream.py"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**self.env, **self._extra, "PYSPARK_PYTHON": sys.executable},
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    def wait(self, what: str, condition: Callable[[], bool], timeout_s: float = 90) -> None:
+        assert self.process is not None
+        until_s = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, f"the stream ended\n{self.text()[-3000:]}"
+            assert time.monotonic() < until_s, f"no {what} in {timeout_s} s\n{self.text()[-3000:]}"
+            time.sleep(0.2)
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def runs(self) -> bool:
+        return self.db[documents.LEASES].count_documents({"state": "running"}) == 2
+
+    def settled(self, topic: str) -> int:
+        """Messages of a topic whose account is written."""
+        return sum(doc["consumed"] for doc in self.db[documents.ACCOUNTS].find({"topic": topic}))
+
+    def family(self) -> list[psutil.Process]:
+        assert self.process is not None
+        leader = psutil.Process(self.process.pid)
+        return [leader, *leader.children(recursive=True)]
+
+    def shown(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://{HOST}:{self.page}{path}", timeout=60) as answer:
+            return str(answer.read().decode())
+
+    def end(self) -> None:
+        if self.process is not None:
+            for member in self.family() if self.process.poll() is None else []:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            self.process.wait()
+        self.client.close()
+
+
+@contextmanager
+def job(secure: Secure, folder: Path) -> Iterator[Job]:
+    made = Job(secure, folder)
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.end()
+        (secure.passwords / "kafka").write_text(f"{KAFKA_PASSWORD}\n")
+        secure.set_kafka_password(USER, KAFKA_PASSWORD)
+
+
+def send(secure: Secure, first: int, count: int) -> None:
+    """Events of one run, a sample of a node, and a message that is none."""
+    producer = KafkaProducer(**kafka_options(secure.kafka()))
+    for number in range(first, first + count):
+        event = training(
+            event_type="metric", event_id=f"e{number}", interval_s=5, energy_kwh=0.25, region_iso="DE"
+        )
+        producer.send(TRAINING_EVENTS, key=b"r", value=event)
+    producer.send(TRAINING_EVENTS, key=b"r", value=b"{broken")
+    producer.send(NODE_METRICS, key=b"n", value=node(cpu_energy_j=7.0, interval_s=1))
+    producer.flush()
+    producer.close()
+
+
+def audit(running: Job) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "joulestream", "audit", "--json"],
+        env=running.env,
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def nothing_secret_in(name: str, text: str) -> None:
+    for secret in SECRETS:
+        at = text.find(secret)
+        assert at < 0, f"{name} shows a password: …{text[max(0, at - 200) : at + 20]}…"
+
+
+def test_the_stream_is_exact_shows_no_secret_and_waits_for_its_new_password(
+    secure: Secure, tmp_path: Path
+) -> None:
+    ensure_topics(secure.kafka())
+    with job(secure, tmp_path) as running:
+        send(secure, 0, 6)
+        running.wait("lease", running.runs)
+        running.wait("first messages", lambda: running.settled(TRAINING_EVENTS) == 7)
+        for process in running.family():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                nothing_secret_in("the process list", " ".join(process.cmdline()))
+                nothing_secret_in("an environment", str(process.environ()))
+        application = json.loads(running.shown("/api/v1/applications"))[0]["id"]
+        api = f"/api/v1/applications/{application}"
+        for path in (f"{api}/environment", f"{api}/sql?details=true", "/environment/"):
+            page = running.shown(path)
+            assert "spark" in page.lower()
+            nothing_secret_in(path, page)
+
+        secure.set_kafka_password(USER, NEW_PASSWORD)
+        running.wait("word of the refusal", lambda: REFUSED in running.text())
+        (secure.passwords / "kafka").write_text(f"{NEW_PASSWORD}\n")
+        running.wait("return", lambda: "Kafka is back" in running.text())
+        send(secure, 6, 4)
+        running.wait("all messages", lambda: running.settled(TRAINING_EVENTS) == 12)
+        running.wait("all samples", lambda: running.settled(NODE_METRICS) == 2)
+
+        found = audit(running)
+        assert found["verdict"] == "ok"
+        ledger = found["sources"]["training"]["ledger"]
+        assert (ledger["events"], ledger["kwh"]) == (10, 2.5)
+        text = running.text()
+    assert len(re.findall(rf"WARNING .*{REFUSED}", text)) <= 2  # one line for each query
+    nothing_secret_in("the log", text)
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            nothing_secret_in(str(file), file.read_text(errors="replace"))
