@@ -45,8 +45,8 @@ def workloads() -> Iterator[tuple[str, Thing, Thing]]:
 
 def test_every_workload_is_listed_with_its_file_image_and_command() -> None:
     listed = {}
-    for file, thing, image, command, _ in rows(section(text_of(PAGE), "## Workloads")):
-        kind, _, name = thing.partition(" ")
+    for file, cell, image, command, _ in rows(section(text_of(PAGE), "## Workloads")):
+        kind, _, name = cell.partition(" ")
         listed[kind, names_in(name)[0]] = (*names_in(file), *names_in(image), command)
     for file, thing, pod in workloads():
         key = (thing["kind"], thing["metadata"]["name"])
