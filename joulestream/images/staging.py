@@ -27,8 +27,8 @@ Say = Callable[[str], None]
 
 NEWEST_GLIBC = 36  # of Debian 12: wheels for a later one do not load there
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc", ".streamlit/secrets.toml")
-# Parts of a package that no job of ours uses: the examples of Spark, whose jars are most of an image.
-_UNUSED = ("pyspark/examples", "pyspark/data")
+# Parts of packages that nothing imports: examples, data of examples, tests, headers for compilers.
+_UNUSED = ("pyspark/examples", "pyspark/data", "pandas/tests", "pyarrow/tests", "pyarrow/include")
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
