@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from joulestream.dashboards.generate import files, rule_files
-from tests.documentation import ROOT, section
+from tests.documentation import ROOT, blocks, section
 from tests.monitoring.promql import RULES, alerts, all_rules, labels_of, matchers_in, metrics_in, promtool
 
 CASES = Path(__file__).parent / "rules"
@@ -159,3 +159,29 @@ def test_the_texts_are_filled_in(tmp_path: Path) -> None:
         assert not re.search(r"\{\{|\}\}|no value|<error|%!|NaN|\bfor query  ", text), text
         assert re.search(rf'runbook_url="{BASE}/docs/how-to/runbooks/[\w-]+\.md"', text), text
         assert not re.search(r"(?:of|from|node|query|budget) [,.(]", text), text
+
+
+def base() -> list[dict[str, Any]]:
+    """The objects of the base manifests."""
+    paths = sorted((ROOT / "k8s" / "base").glob("*.yaml"))
+    found = [one for path in paths for one in yaml.safe_load_all(path.read_text("utf-8"))]
+    return [one for one in found if one and one["kind"] != "Kustomization"]
+
+
+def test_what_kubectl_is_asked_for_is_in_the_manifests() -> None:
+    text = "\n".join(path.read_text("utf-8") for path in RUNBOOKS.glob("*.md"))
+    spans = re.findall(
+        r"`(kubectl [^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    )
+    commands = "\n".join([*(content for _, content in blocks(text, "bash")), *spans])
+    short = {"deploy": "Deployment", "svc": "Service"}
+    full = {"statefulset": "StatefulSet", "daemonset": "DaemonSet", "job": "Job"}
+    kinds = {**short, **full}
+    asked = re.findall(rf"\b({'|'.join(kinds)})/([\w-]+)", commands)
+    there = {(one["kind"], one["metadata"]["name"]) for one in base()}
+    assert len(asked) > 30
+    assert {(kinds[kind], name) for kind, name in asked} - there == set()
+    apps = {(one["metadata"].get("labels") or {}).get("app") for one in base()}
+    assert set(re.findall(r"-l app=([\w-]+)", commands)) - apps == set()
+    namespaces = {one["metadata"].get("namespace") for one in base() if one["kind"] in kinds.values()}
+    assert set(re.findall(r"-n ([\w-]+)", commands)) <= namespaces
