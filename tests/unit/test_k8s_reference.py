@@ -53,7 +53,7 @@ def test_every_workload_is_listed_with_its_file_image_and_command() -> None:
         said_file, said_image, command = listed.pop(key)
         container = pod["containers"][0]
         image = container["image"].removeprefix("docker.io/").removeprefix("library/").removesuffix(":0.1.0")
-        assert (file, image) == (said_file, said_image), key
+        assert (f"base/{file}", image) == (said_file, said_image), key
         words = " ".join(container.get("command") or container.get("args") or [])
         if words and not words.startswith("bash"):
             assert f"`{words}`" in command, key
