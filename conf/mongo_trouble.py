@@ -60,7 +60,9 @@ def mongo_unusable(mongodb: MongoDB, error: BaseException) -> PipelineError:
 def _server_words(error: BaseException, mongodb: MongoDB | None) -> str | None:
     """What the server itself answers, by the code of MongoDB's errors."""
     code: Any = getattr(error, "code", None)
-    if code == AUTHENTICATION_FAILED:
+    # The first time with its code; for the tries that follow the driver quotes what it was told.
+    again = type(error).__name__ == _NO_SERVER and "authentication failed" in str(error).lower()
+    if code == AUTHENTICATION_FAILED or again:
         user = "its user" if mongodb is None or mongodb.username is None else f"user {mongodb.username!r}"
         return (
             f"the document store refuses {user}: it is unknown, or its password is wrong; correct {_USER}, and "
