@@ -58,7 +58,10 @@ def content_policy(page: str) -> str:
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds the headers; over TLS, here or at the proxy before, `Strict-Transport-Security` too."""
+    """ASGI middleware that adds the headers.
+
+    Over TLS, here or at the proxy before, also `Strict-Transport-Security`, and cookies are `Secure`.
+    """
 
     def __init__(self, app: Asgi) -> None:
         self._app = app
@@ -69,15 +72,15 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        more = [*self._headers]
-        if _is_tls(scope):
+        more, is_tls = [*self._headers], _is_tls(scope)
+        if is_tls:
             more.append(_encoded("Strict-Transport-Security", STRICT_TRANSPORT))
         ours = {name.lower() for name, _ in more}
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = [pair for pair in message.get("headers", ()) if pair[0].lower() not in ours]
-                message["headers"] = [*given, *more]
+                message["headers"] = [*(_secured(pair) if is_tls else pair for pair in given), *more]
             await send(message)
 
         await self._app(scope, receive, answer)
@@ -87,6 +90,14 @@ def _is_tls(scope: Message) -> bool:
     # Who forges this header makes a promise to themselves only.
     forwarded = dict(scope.get("headers", ())).get(b"x-forwarded-proto", b"")
     return scope.get("scheme") == "https" or forwarded.split(b",")[0].strip() == b"https"
+
+
+def _secured(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """A cookie that browsers send over TLS only; any other header as it is."""
+    name, value = pair
+    if name.lower() != b"set-cookie" or b"; secure" in value.lower():
+        return pair
+    return name, value + b"; Secure"
 
 
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:

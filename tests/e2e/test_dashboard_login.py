@@ -145,6 +145,7 @@ def test_every_answer_carries_the_security_headers(site: str) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert all("Secure" in cookie for cookie in headers.get_all("Set-Cookie") or ())
 
 
 def test_a_login_that_cannot_work_ends_the_process_and_says_why(tmp_path: Path) -> None:

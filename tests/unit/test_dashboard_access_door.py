@@ -91,6 +91,15 @@ def test_over_tls_browsers_are_told_to_stay_there(scope: dict[str, Any]) -> None
     assert dict(answer({"type": "http", **scope}, []))["strict-transport-security"] == "max-age=31536000"
 
 
+def test_over_tls_cookies_are_secure_and_without_it_as_they_are() -> None:
+    cookies = [(b"set-cookie", b"a=1; HttpOnly"), (b"Set-Cookie", b"b=2; Secure; Path=/"), (b"x", b"y")]
+    over_tls = answer({"type": "http", "scheme": "https"}, cookies)
+    assert over_tls[:3] == [
+        ("set-cookie", "a=1; HttpOnly; Secure"), ("Set-Cookie", "b=2; Secure; Path=/"), ("x", "y")
+    ]  # fmt: skip
+    assert answer({"type": "http", "scheme": "http"}, cookies)[0] == ("set-cookie", "a=1; HttpOnly")
+
+
 def test_what_is_not_http_passes_untouched() -> None:
     seen: list[Message] = []
 
