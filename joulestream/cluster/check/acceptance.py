@@ -25,9 +25,9 @@ class Verdict:
     errors: tuple[str, ...]
 
     def __str__(self) -> str:
-        pods = ", ".join(f"{count} pods as {policy}" for policy, count in sorted(self.pods.items()))
+        pods = ", ".join(f"{count} pods as {policy}" for policy, count in sorted(self.pods.items()) if count)
         unknown = f"; not on this cluster: {', '.join(self.unknown)}" if self.unknown else ""
-        return f"{self.accepted} objects and {pods} accepted{unknown}"
+        return f"{self.accepted} objects and {pods or 'no pods'} accepted{unknown}"
 
 
 def overlays(root: Path) -> list[Path]:
@@ -41,7 +41,8 @@ def judge(kubectl: Kubectl, objects: Sequence[Object]) -> Verdict:
     known = _known_kinds(kubectl)
     unknown = sorted({one["kind"] for one in objects if (one["apiVersion"], one["kind"]) not in known})
     asked = [one for one in objects if (one["apiVersion"], one["kind"]) in known]
-    policies = {
+    # An overlay that brings no namespace goes into the one of the base.
+    policies = {HOME: {ENFORCE: "restricted"}} | {
         one["metadata"]["name"]: one["metadata"].get("labels", {})
         for one in asked
         if one["kind"] == "Namespace"
@@ -54,7 +55,8 @@ def judge(kubectl: Kubectl, objects: Sequence[Object]) -> Verdict:
             mine = [
                 pod for pod in map(_pod, moved) if pod is not None and pod["metadata"]["namespace"] == name
             ]
-            pods[policy], refused = _asked(kubectl, mine)
+            n, refused = _asked(kubectl, mine)
+            pods[policy] = pods.get(policy, 0) + n
             errors += refused
     return Verdict(accepted, tuple(unknown), pods, tuple(errors))
 
@@ -116,8 +118,11 @@ def _pod(one: Object) -> Object | None:
     if template is None:
         return None
     spec = copy.deepcopy(template["spec"])
-    # The account must exist when a pod is posted, and nothing of the overlay does here.
+    # The account must exist when a pod is posted, and nothing of the overlay does here; a StatefulSet adds its volumes.
     spec["serviceAccountName"] = "default"
+    claims = one["spec"].get("volumeClaimTemplates", ()) if one["kind"] == "StatefulSet" else ()
+    volumes = [{"name": claim["metadata"]["name"], "emptyDir": {}} for claim in claims]
+    spec["volumes"] = [*spec.get("volumes", ()), *volumes]
     name = f"{one['metadata']['name']}-pod"[:60]
     where = one["metadata"].get("namespace", "default")
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": where}, "spec": spec}
