@@ -160,15 +160,40 @@ def _pod_references(pod: Pod) -> Iterator[tuple[str, str]]:
                     yield kind, source[key]["name"]
 
 
+def _object_references(thing: Thing) -> Iterator[tuple[str, str]]:
+    """What an object that is no pod names."""
+    if thing["kind"] == "StatefulSet":
+        yield "Service", thing["spec"]["serviceName"]
+    for entry in thing["spec"].get("tls", ()) if thing["kind"] == "Ingress" else ():
+        yield "Secret", entry["secretName"]
+
+
 def references_exist(things: Sequence[Thing]) -> Iterator[str]:
-    """What a pod mounts or runs as is there, or is on the list of what is made elsewhere."""
+    """What is named is there, or is on the list of what is made elsewhere."""
     there = {(thing["kind"], namespace_of(thing), thing["metadata"]["name"]) for thing in things}
-    for pod in pods(things):
-        for kind, name in sorted(set(_pod_references(pod))):
+    found = [(pod.where, pod.namespace, set(_pod_references(pod))) for pod in pods(things)]
+    found += [(label_of(thing), namespace_of(thing), set(_object_references(thing))) for thing in things]
+    for where, namespace, references in found:
+        for kind, name in sorted(references):
             if (kind, name) in MADE_ELSEWHERE or (kind, name) == ("ServiceAccount", "default"):
                 continue
-            if (kind, pod.namespace, name) not in there:
-                yield f"{pod.where}: there is no {kind} {name} in {pod.namespace}"
+            if (kind, namespace, name) not in there:
+                yield f"{where}: there is no {kind} {name} in {namespace}"
+
+
+def keys_exist(things: Sequence[Thing]) -> Iterator[str]:
+    """A file that a pod takes out of a ConfigMap, or out of a secret that the Job `credentials` makes, is in it."""
+    has = {("Secret", name): set(keys) for name, keys in KEYS.items()}
+    for thing in of_kind(things, "ConfigMap"):
+        data = {*(thing.get("data") or ()), *(thing.get("binaryData") or ())}
+        has["ConfigMap", thing["metadata"]["name"]] = data
+    for pod in pods(things):
+        for volume in pod.spec.get("volumes", ()):
+            for key, kind, name in (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName")):
+                source = volume.get(key, {})
+                for item in source.get("items", ()):
+                    if item["key"] not in has.get((kind, source[name]), {item["key"]}):
+                        yield f"{pod.where}: {kind} {source[name]} has no {item['key']}"
 
 
 def volumes_fit(things: Sequence[Thing]) -> Iterator[str]:
@@ -210,6 +235,7 @@ POLICIES: dict[str, Policy] = {
         selectors_match,
         services_have_endpoints,
         references_exist,
+        keys_exist,
         volumes_fit,
         probes_name_ports,
     )

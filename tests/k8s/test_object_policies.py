@@ -129,6 +129,21 @@ FAULTS: list[tuple[str, str, Callable[[Manifests], object]]] = [
             {"name": "s", "secret": {"secretName": "x"}}
         ),
     ),
+    (
+        "references_exist",
+        "another service",
+        lambda m: m.get("StatefulSet", "kafka")["spec"].update(serviceName="x"),
+    ),
+    (
+        "references_exist",
+        "an unknown certificate",
+        lambda m: m.get("Ingress", "dashboard")["spec"]["tls"][0].update(secretName="x"),
+    ),
+    (
+        "keys_exist",
+        "no such password",
+        lambda m: m.pod("Deployment", "dashboard")["volumes"][0]["secret"]["items"][0].update(key="x"),
+    ),
     ("volumes_fit", "a mount without volume", lambda m: m.pod("Deployment", "dashboard")["volumes"].pop()),
     (
         "volumes_fit",
