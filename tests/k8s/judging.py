@@ -43,7 +43,8 @@ def _shipped(name: str) -> Any:
 @cache
 def _registry() -> Registry[Any]:
     shared = Resource.from_contents(_shipped(_DEFINITIONS), default_specification=DRAFT202012)
-    return Registry().with_resource(_DEFINITIONS, shared)
+    known: Registry[Any] = Registry()
+    return known.with_resource(_DEFINITIONS, shared)
 
 
 @cache
