@@ -125,7 +125,7 @@ class Reader:
     def ping(self) -> None:
         """Raises StoreAway unless the store answers, to us: it tells anybody that it is there."""
         with self._errors():
-            self._db.list_collection_names()
+            self._db[RUN_SUMMARY].find_one({}, {"_id": 1})
 
     def _share(self, collection: str) -> Share | None:
         """What the viewer may see of a collection; None is nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.admin import UserScramCredentialUpsertion
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ResourcePattern,
+    ResourceType,
+    UserScramCredentialUpsertion,
+)
 from pydantic import SecretStr
 from pymongo import MongoClient
 
@@ -22,13 +29,28 @@ from joulestream.local.java import find_java
 from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import running
 from joulestream.local.store import find_document_server, store_service
+from schemas.topics import DLQ, NODE_METRICS, TRAINING_EVENTS
 from tests.conftest import _say
 from tests.contract.certificates import Authority, Certificate
 
-USER, GUEST = "joule", "guest"
+USER, GUEST, STREAM, PLAIN_USER = "joule", "guest", "stream", "plain"
 # What must not be seen anywhere; quotes and a backslash, since it goes into a line of Java's configuration.
 KAFKA_PASSWORD, MONGO_PASSWORD, GUEST_PASSWORD = 'kafka"hunter2\\x', "mongo%hunter2@x", "guest-hunter2"
+STREAM_PASSWORD = 'stream"hunter2\\y'
+# All that docs/how-to/secure-connections.md says that the streaming job needs.
+STREAM_RIGHTS = {
+    TRAINING_EVENTS: (ACLOperation.READ, ACLOperation.DESCRIBE),
+    NODE_METRICS: (ACLOperation.READ, ACLOperation.DESCRIBE),
+    DLQ: (ACLOperation.WRITE, ACLOperation.DESCRIBE),
+}
 SECRETS = ("hunter2",)
+_PASSWORDS = {
+    "kafka": KAFKA_PASSWORD,
+    "mongodb": MONGO_PASSWORD,
+    "guest": GUEST_PASSWORD,
+    "stream": STREAM_PASSWORD,
+    "plain": GUEST_PASSWORD,
+}
 DATABASE = "energy_emissions"
 MECHANISM = "SCRAM-SHA-512"
 
@@ -102,7 +124,7 @@ def secure_servers(folder: Path) -> Iterator[Secure]:
     ours = authority.issue(USER)
     passwords = folder / "passwords"
     passwords.mkdir()
-    for name, text in (("kafka", KAFKA_PASSWORD), ("mongodb", MONGO_PASSWORD), ("guest", GUEST_PASSWORD)):
+    for name, text in _PASSWORDS.items():
         (passwords / name).write_text(f"{text}\n")
     ports = {name: any_free() for name in ("PLAINTEXT", "SECURE", "MUTUAL", "EXPIRED")}
     mongo_port = any_free()
@@ -126,6 +148,8 @@ def secure_servers(folder: Path) -> Iterator[Secure]:
     with running(broker, store):
         found.set_kafka_password(USER, KAFKA_PASSWORD)
         found.set_kafka_password(GUEST, GUEST_PASSWORD)
+        found.set_kafka_password(STREAM, STREAM_PASSWORD)
+        _grant(found.plain, STREAM, STREAM_RIGHTS)
         yield found
 
 
@@ -144,7 +168,12 @@ def _listeners(
         "listener.security.protocol.map": (
             "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,EXPIRED:SASL_SSL"
         ),
-        "sasl.enabled.mechanisms": MECHANISM,
+        "sasl.enabled.mechanisms": f"{MECHANISM},PLAIN",
+        "listener.name.secure.plain.sasl.jaas.config": (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'user_{PLAIN_USER}="{GUEST_PASSWORD}";'
+        ),
+        "listener.name.expired.sasl.enabled.mechanisms": MECHANISM,
         "listener.name.secure.scram-sha-512.sasl.jaas.config": login,
         "listener.name.expired.scram-sha-512.sasl.jaas.config": login,
         # As long as a login counts: after a change of the password it is asked for again.
@@ -157,8 +186,28 @@ def _listeners(
         "listener.name.expired.ssl.keystore.type": "PEM",
         "listener.name.expired.ssl.keystore.location": str(expired.both),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": f"User:ANONYMOUS;User:{USER};User:CN={USER}",
+        "super.users": f"User:ANONYMOUS;User:{USER};User:CN={USER};User:{PLAIN_USER}",
     }
+
+
+def _grant(kafka: Kafka, user: str, rights: Mapping[str, Sequence[ACLOperation]]) -> None:
+    """Let a user do this with these topics, and nothing else."""
+    acls = [
+        ACL(
+            f"User:{user}",
+            "*",
+            operation,
+            ACLPermissionType.ALLOW,
+            ResourcePattern(ResourceType.TOPIC, topic),
+        )
+        for topic, operations in rights.items()
+        for operation in operations
+    ]
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    try:
+        assert not admin.create_acls(acls)["failed"]
+    finally:
+        admin.close()
 
 
 def _add_users(folder: Path, port: int) -> None:

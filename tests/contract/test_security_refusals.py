@@ -30,10 +30,20 @@ from producers.publisher import kafka_publisher
 from schemas.errors import PipelineError
 from schemas.topics import DLQ, TRAINING_EVENTS
 from spark_jobs.store import Address, Patience, connect, server_errors
-from tests.contract.secure import GUEST, SECRETS, USER, Secure
+from tests.contract.secure import GUEST, PLAIN_USER, SECRETS, USER, Secure
 
 pytestmark = pytest.mark.stack
-OF_SASL_SSL, OF_PLAIN = "SECURE", "PLAINTEXT"
+# A training of some seconds; it says at its end that it went through.
+TRAINING = """
+import logging, time
+from producers.tracker import Tracker
+logging.basicConfig()
+with Tracker(run_id="r", meters="simulated:7", interval_s=0.5) as run:
+    for step in range(20):
+        run.log(step=step, loss=1 / (step + 1))
+        time.sleep(0.2)
+print("trained, dropped", run.dropped)
+"""
 
 
 def said(text: str) -> str:
@@ -42,9 +52,18 @@ def said(text: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("listener", ["SECURE", "MUTUAL"], ids=["user and password over TLS", "certificate"])
-def test_a_message_passes_where_we_are_known(secure: Secure, listener: str) -> None:
-    kafka = secure.kafka(listener)
+KNOWN: dict[str, Callable[[Secure], Kafka]] = {
+    "SCRAM over TLS": lambda s: s.kafka(),
+    "certificate": lambda s: s.kafka("MUTUAL"),
+    "PLAIN over TLS": lambda s: s.kafka(
+        username=PLAIN_USER, password_file=s.passwords / "plain", sasl_mechanism="PLAIN"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", KNOWN)
+def test_a_message_passes_where_we_are_known(secure: Secure, how: str) -> None:
+    kafka = KNOWN[how](secure)
     ensure_topics(kafka)
     assert broker_away(kafka) is None
     producer = KafkaProducer(**kafka_options(kafka))
@@ -80,7 +99,11 @@ KAFKA: dict[str, tuple[Callable[[Secure], Kafka], tuple[str, ...]]] = {
     ),
     "mechanism": (
         lambda s: s.kafka(sasl_mechanism="SCRAM-SHA-256"),
-        ("does not take SCRAM-SHA-256, but SCRAM-SHA-512", "kafka.sasl_mechanism"),
+        ("does not take SCRAM-SHA-256, but", "SCRAM-SHA-512", "kafka.sasl_mechanism"),
+    ),
+    "wrong password, PLAIN": (
+        lambda s: s.kafka(username=PLAIN_USER, password_file=s.passwords / "kafka", sasl_mechanism="PLAIN"),
+        (f"refuses user '{PLAIN_USER}'",),
     ),
     "expired": (lambda s: s.kafka("EXPIRED"), ("its certificate has expired", "renew it on the server")),
     "unknown authority": (lambda s: s.kafka(ca_file=s.stranger.ca), ("no authority in", "kafka.ca_file")),
@@ -261,13 +284,14 @@ def test_events_wait_on_disk_for_the_right_password_and_none_is_lost(
 
 
 PROCESSES: dict[str, tuple[tuple[str, ...], str, int | None]] = {
-    "stream, Kafka": (("spark_jobs.stream",), "kafka", 1),
-    "stream, store": (("spark_jobs.stream",), "mongodb", 1),
-    "alerts, store": (("joulestream.alerting",), "mongodb", 1),
-    "agent": (("producers.node_agent",), "kafka", None),
-    "verb, Kafka": (("joulestream", "runs", "stop", "a-run"), "kafka", 1),
-    "verb, store": (("joulestream", "audit"), "mongodb", 1),
-    "status of runs": (("joulestream", "runs", "ls"), "mongodb", 1),
+    "stream, Kafka": (("-m", "spark_jobs.stream"), "kafka", 1),
+    "stream, store": (("-m", "spark_jobs.stream"), "mongodb", 1),
+    "alerts, store": (("-m", "joulestream.alerting"), "mongodb", 1),
+    "agent": (("-m", "producers.node_agent"), "kafka", None),
+    "training": (("-c", TRAINING), "kafka", 0),
+    "verb, Kafka": (("-m", "joulestream", "runs", "stop", "a-run"), "kafka", 1),
+    "verb, store": (("-m", "joulestream", "audit"), "mongodb", 1),
+    "runs": (("-m", "joulestream", "runs", "ls"), "mongodb", 1),
 }
 
 
@@ -277,14 +301,14 @@ def processes(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> dict[
     ensure_topics(secure.kafka())
     wrong = secure.passwords / "guest"
     started = {}
-    for name, (module, server, _) in PROCESSES.items():
+    for name, (arguments, server, _) in PROCESSES.items():
         folder = tmp_path_factory.mktemp("process")
         bad = {server: getattr(secure, server)(password_file=wrong)}
         env = {**os.environ, **secure.variables(**bad), "JOULE_DATA_DIR": str(folder)}
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", *module], stdout=output, stderr=output, env=env, cwd=ROOT
+                [sys.executable, *arguments], stdout=output, stderr=output, env=env, cwd=ROOT
             )
         started[name] = (process, log)
     found = {}
@@ -299,6 +323,8 @@ def processes(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> dict[
         process.terminate()
         process.wait(20)
         found[name] = (code, log.read_text())
+        if name in ("agent", "training"):
+            assert list(log.parent.glob("spool/*")), f"{name} kept no events"
     return found
 
 
@@ -314,6 +340,7 @@ def test_a_process_with_a_wrong_password_says_so_first(
     assert "its password is wrong" in lines[0]
     assert f"{server}.password_file" in lines[0]
     assert "Traceback" not in text
+    assert name != "training" or "trained, dropped 0" in text
 
 
 def test_the_pages_checks_are_the_stores_own(secure: Secure) -> None:
