@@ -116,7 +116,8 @@ def template(things_of: ThingsOf, operator: str, role: str) -> Thing:
 def comparable(pod: Thing, without: set[str]) -> dict[str, Any]:
     """What must be the same whoever makes the pod; `without`: environment and volumes that only one way needs."""
     spec, container = pod["spec"], pod["spec"]["containers"][0]
-    keys = ("image", "envFrom", "startupProbe", "readinessProbe", "livenessProbe", "securityContext")
+    keys = ("image", "envFrom", "securityContext")
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
     whole = (
         "serviceAccountName",
         "terminationGracePeriodSeconds",
@@ -130,6 +131,7 @@ def comparable(pod: Thing, without: set[str]) -> dict[str, Any]:
     return {
         "labels": labels,
         **{key: container.get(key) for key in keys},
+        **{probe: container.get(probe, {}).get("exec") for probe in probes},
         **{f"pod.{key}": spec.get(key) for key in whole},
         "env": [one for one in container.get("env", ()) if one["name"] not in without],
         "mounts": [one for one in container["volumeMounts"] if one["name"] not in without],
