@@ -131,6 +131,12 @@ def test_batches_count_from_the_first_look_on_and_once_each(stream_address: Addr
         assert (at_most[0.25], at_most[0.5], at_most[5.0], at_most[10.0]) == (0, 1, 1, 2)
         assert found["query_store_errors_total", "node"] == 2
         assert found["query_batches_total", "node"] == 3
+    stream_db[documents.PROGRESS].delete_many({})
+    batch(0, 3.0, 0)
+    part.read(NOW)
+    batch(1, 4.0, 0)
+    durations = values(part.read(NOW))["query_batch_duration_seconds", "node"]
+    assert durations.sum == 7.5 + 4.0, "numbers that begin anew are another database's"
 
 
 def test_stored_energy_is_that_of_the_documents_in_joules_and_grams(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -173,12 +174,20 @@ def test_what_the_threads_of_a_run_log_names_the_run(
     monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("JOULE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     in_json()
-    with Tracker(run_id="r-17", meters="simulated:1", close_timeout_s=5.0) as run:
-        run.log(epoch=1, loss=0.5)
+    lines: list[dict[str, Any]] = []
+
+    def away() -> list[dict[str, Any]]:
+        lines.extend(
+            json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")
+        )
+        return [line for line in lines if "events are kept" in line["message"]]
+
+    with Tracker(run_id="r-17", meters="simulated:1", close_timeout_s=0.2) as run:
         run._complain("the tracker failed", PipelineError("boom"))
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
-    away = [line for line in lines if "events are kept" in line["message"]]
-    assert [line["run"] for line in away] == ["r-17"], "the publisher is a thread of its own"
+        deadline = time.monotonic() + 20
+        while not away() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert [line["run"] for line in away()] == ["r-17"], "the publisher is a thread of its own"
     assert [line["run"] for line in lines if line["message"] == "the tracker failed"] == ["r-17"]
 
 
