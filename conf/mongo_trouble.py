@@ -28,10 +28,10 @@ _ENDED = ("connection closed", "connection reset", "eof occurred", "unexpected_e
 _NOT_TLS = ("wrong version number", "wrong_version_number", "record layer failure", "record_layer_failure")
 
 
-def mongo_refusal(error: BaseException, mongodb: MongoDB | None = None) -> Refused | None:
+def mongo_refusal(error: BaseException, mongodb: MongoDB | None = None, look: bool = True) -> Refused | None:
     """Why the store does not let us in; None where it is just away, or answers with another error.
 
-    With the settings a server that does not answer is looked at, which may take some seconds.
+    With the settings a server that does not answer is looked at, which may take some seconds, unless `look` is false.
     """
     for one in chain(error):
         words = _server_words(one, mongodb)
@@ -39,7 +39,7 @@ def mongo_refusal(error: BaseException, mongodb: MongoDB | None = None) -> Refus
             words = _connection_words(str(one), mongodb)
         if words is not None:
             return Refused(words)
-    if mongodb is not None and any(type(one).__name__ == _NO_SERVER for one in chain(error)):
+    if look and mongodb is not None and any(type(one).__name__ == _NO_SERVER for one in chain(error)):
         words = _port_words(str(error), mongodb)
         return Refused(words) if words else None
     return None

@@ -169,7 +169,8 @@ class Patience:
             try:
                 result = call()
             except PyMongoError as error:
-                refused = mongo_refusal(error, self._mongodb)
+                # To look at the port takes seconds, in which another thread may find the store back.
+                refused = mongo_refusal(error, self._mongodb, look=self._first)
                 if refused is not None and self._first:
                     raise refused from None
                 if refused is None and not is_away(error):
