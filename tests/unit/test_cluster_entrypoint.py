@@ -107,6 +107,20 @@ def test_an_executor_works_where_spark_lets_it_write(tmp_path: Path) -> None:
     assert Path(folder).is_dir()
 
 
+def test_the_executor_starts_in_that_folder(tmp_path: Path) -> None:
+    """Spark copies the application's files into its working directory; the image's own cannot be written."""
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text('#!/bin/sh\npwd\necho "$@"\n')
+    java.chmod(0o755)
+    local = tmp_path / "local"
+    local.mkdir()
+    done = entrypoint("executor", **{**EXECUTOR, "JAVA_HOME": str(tmp_path), "SPARK_LOCAL_DIRS": str(local)})
+    where, words = done.stdout.splitlines()
+    assert Path(where).parent == local
+    assert f":{where} org.apache.spark" in words
+
+
 def test_a_user_without_a_name_gets_one_where_the_file_can_be_written(tmp_path: Path) -> None:
     passwd = tmp_path / "passwd"
     passwd.write_text("root:x:0:0::/:/bin/sh\n")
