@@ -32,12 +32,13 @@ _SHARED = ("schemas", "conf")
 IMAGES = (
     Image(
         "stream",
-        ("stream", "cli", "exporter", "java"),
-        (*_SHARED, "spark_jobs", "producers", "joulestream"),
+        ("stream", "cli", "exporter", "otel", "java"),
+        # The command line reads the store as the dashboard does.
+        (*_SHARED, "spark_jobs", "producers", "dashboard", "joulestream"),
         ("spark",),
     ),
     Image("producers", ("tracker", "demo"), (*_SHARED, "producers", "joulestream")),
-    Image("dashboard", ("dashboard",), (*_SHARED, "dashboard", "joulestream")),
+    Image("dashboard", ("dashboard", "login"), (*_SHARED, "dashboard", "joulestream")),
     Image(
         "store",
         ("embedded-store",),
