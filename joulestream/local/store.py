@@ -25,7 +25,9 @@ from schemas.errors import PipelineError
 OLDEST_MONGOD = 6
 CACHE = "256M"
 EMBEDDED = "secantusd-py"
-_SECRET_OPTION = re.compile(r"(?i)((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&]*")
+_SECRET_OPTION = re.compile(
+    r"(?i)(?<=[?&])((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&]*(&?)"
+)
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,9 @@ def store_away(mongodb: MongoDB, timeout_s: float = 2.0) -> str | None:
 
 def without_password(uri: str) -> str:
     """The URI as it may be shown."""
-    return _SECRET_OPTION.sub(r"\1***", re.sub(r"(?<=://)([^:@/]+):[^@/]*@", r"\1:***@", uri))
+    return _SECRET_OPTION.sub(r"\1***\2", re.sub(r"(?<=://)([^:@/]+):[^@/]*@", r"\1:***@", uri))
 
 
 def without_user(uri: str) -> str:
     """The URI as it may be kept: where the server is, without user and password."""
-    return _SECRET_OPTION.sub("", re.sub(r"(?<=://)[^@/]*@", "", uri))
+    return _SECRET_OPTION.sub("", re.sub(r"(?<=://)[^@/]*@", "", uri)).rstrip("?&")
