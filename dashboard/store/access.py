@@ -85,6 +85,43 @@ RULES: Mapping[str, Rule] = {
 }
 
 
+# A query that no document meets.
+NOTHING: Document = {"_id": {"$in": []}}
+
+
+def _values(wanted: Any) -> frozenset[Any] | None:
+    """The values of which a field is to have one; None where a query says it in another way."""
+    if isinstance(wanted, str):
+        return frozenset((wanted,))
+    if isinstance(wanted, dict) and wanted.keys() == {"$in"}:
+        listed = wanted["$in"]
+        return frozenset(listed) if all(isinstance(value, str) for value in listed) else None
+    return None
+
+
+def _says(asked: Document, condition: Document) -> bool:
+    """Whether whatever is asked for meets the condition."""
+    for name, allowed in condition.items():
+        wanted, may = _values(asked.get(name)), _values(allowed)
+        if wanted is None or may is None or not wanted <= may:
+            return False
+    return True
+
+
+def _excludes(asked: Document, condition: Document) -> bool:
+    """Whether nothing that is asked for meets the condition."""
+    pairs = ((_values(asked.get(name)), _values(allowed)) for name, allowed in condition.items())
+    return any(wanted is not None and may is not None and not wanted & may for wanted, may in pairs)
+
+
+def _both(asked: Document, condition: Document) -> dict[str, Any]:
+    """What meets both."""
+    more = {name: allowed for name, allowed in condition.items() if not _says(asked, {name: allowed})}
+    if asked.keys() & more.keys():
+        return {"$and": [dict(asked), more]}
+    return {**asked, **more}
+
+
 @dataclass(frozen=True)
 class Share:
     """What a viewer may see of a collection: documents that meet `condition`, and `fields` of them."""
@@ -93,17 +130,17 @@ class Share:
     fields: tuple[str, ...] | None = None
 
     def query(self, asked: Document) -> dict[str, Any]:
-        """The documents that are asked for and may be seen."""
-        if not self.condition:
+        """The documents that are asked for and may be seen.
+
+        What the question says already is not said twice, so that an index on it serves.
+        """
+        alternatives = self.condition["$or"] if self.condition.keys() == {"$or"} else [self.condition]
+        if any(_says(asked, one) for one in alternatives):
             return dict(asked)
-        for name, wanted in asked.items():
-            allowed = self.condition.get(name)
-            # Said once where it is allowed, so that an index on it serves.
-            if len(self.condition) == 1 and isinstance(allowed, dict) and wanted in allowed.get("$in", ()):
-                return dict(asked)
-        if asked.keys() & self.condition.keys():
-            return {"$and": [dict(asked), self.condition]}
-        return {**asked, **self.condition}
+        open_ones = [one for one in alternatives if not _excludes(asked, one)]
+        if len(open_ones) == 1:
+            return _both(asked, open_ones[0])
+        return _both(asked, {"$or": open_ones} if open_ones else NOTHING)
 
     def names(self, asked: Sequence[str] | None) -> dict[str, int] | None:
         """The projection: what is asked for and may be seen; None is everything."""
@@ -120,7 +157,8 @@ class Share:
         """The pipeline over what may be seen. A match that leads it stays first, for the sake of its index."""
         given = [dict(stage) for stage in pipeline]
         lead = 1 if given and "$match" in given[0] else 0
-        own: list[dict[str, Any]] = [{"$match": self.condition}] if self.condition else []
+        said = bool(lead) and self.query(given[0]["$match"]) == given[0]["$match"]
+        own: list[dict[str, Any]] = [{"$match": self.condition}] if self.condition and not said else []
         if self.fields is not None:
             own.append({"$project": dict.fromkeys(self.fields, 1)})
         return [*given[:lead], *own, *given[lead:]]

@@ -80,6 +80,7 @@ def read_joined(
     since: datetime | None,
     until: datetime | None,
     width_s: int,
+    budget_s: float | None = None,
 ) -> tuple[Window, ...]:
     """Windows joined to `width_s` in the server, oldest first. Losses are not joined."""
     group = accumulators() | {
@@ -89,7 +90,7 @@ def read_joined(
     }
     pipeline = [{"$match": match(dimension, keys, since, until)}, {"$group": group}]
     windows = []
-    for row in reader.aggregate(WINDOWS, pipeline):
+    for row in reader.aggregate(WINDOWS, pipeline, budget_s):
         start = datetime.fromtimestamp(row["_id"]["start"] / 1000, timezone.utc)
         sums = totals(row)
         covered, energy = sums.get("covered_s"), sums.get("energy_kwh")
@@ -138,13 +139,14 @@ def read_groups(
     since: datetime | None,
     until: datetime | None,
     keys: Sequence[str | None] | None = None,
+    budget_s: float | None = None,
 ) -> tuple[Group, ...]:
     """Energy by key over the windows of a range; largest first."""
     pipeline = [
         {"$match": match(dimension, keys, since, until)},
         {"$group": accumulators() | {"_id": "$key"}},
     ]
-    found = reader.aggregate(WINDOWS, pipeline)
+    found = reader.aggregate(WINDOWS, pipeline, budget_s)
     groups = [from_document(Group, totals(row), key=text(row["_id"])) for row in found]
     return tuple(sorted(groups, key=lambda group: -(group.energy_kwh or 0.0)))
 

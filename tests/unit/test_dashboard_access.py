@@ -162,6 +162,19 @@ def test_a_match_that_leads_stays_first_and_what_may_be_seen_stands_before_all_e
     assert found.stages([{"$group": {}}]) == [mine, some, {"$group": {}}]
 
 
+def test_what_the_first_match_says_already_is_not_said_again() -> None:
+    found = Share({"$or": [{"d": "user", "k": "ann"}, {"d": "run", "k": {"$in": ["r1", "r2"]}}]})
+    mine: dict[str, Any] = {"$match": {"d": "run", "k": {"$in": ["r2"]}, "at": 3}}
+    assert found.stages([mine, {"$group": {}}]) == [mine, {"$group": {}}]
+    for other in (
+        {"d": "run", "k": {"$in": ["r2", "r3"]}},
+        {"d": "user"},
+        {"k": "r1"},
+        {"d": "user", "k": "r1"},
+    ):
+        assert found.stages([{"$match": other}]) == [{"$match": other}, {"$match": found.condition}]
+
+
 def test_hidden_fields_are_not_shown_by_asking_for_them() -> None:
     found = Share({}, ("at", "lag"))
     assert found.names(["at", "host", "lag.x"]) == {"at": 1, "lag.x": 1}

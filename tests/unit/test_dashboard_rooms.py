@@ -14,7 +14,7 @@ from dashboard.definitions import DEFINITIONS
 
 ROOM = Path(dashboard.__file__).parent
 FILES = sorted(ROOM.rglob("*.py"))
-READS = {"find", "aggregate", "count_documents", "distinct", "command"}
+READS = {"find", "find_one", "aggregate", "count_documents", "distinct", "command"}
 WRITES = {
     "insert_one",
     "insert_many",
