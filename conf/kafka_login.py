@@ -40,10 +40,13 @@ class Answer:
 def ask(connection: socket.socket, login: Login | None) -> Answer:
     """Log in on an open connection. Raises OSError where it ends, ValueError on an answer that is none of Kafka's."""
     mechanism = login.mechanism if login else "SCRAM-SHA-512"
-    answer = _handshake(connection, mechanism)
-    if answer.code or login is None:
-        return answer
-    code = _plain(connection, login) if mechanism == "PLAIN" else _scram(connection, login)
+    try:
+        answer = _handshake(connection, mechanism)
+        if answer.code or login is None:
+            return answer
+        code = _plain(connection, login) if mechanism == "PLAIN" else _scram(connection, login)
+    except (struct.error, LookupError) as error:
+        raise ValueError("the answer is none of Kafka's") from error
     return Answer(code, answer.mechanisms)
 
 

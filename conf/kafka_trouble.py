@@ -76,10 +76,10 @@ def _try(kafka: Kafka, address: str, context: ssl.SSLContext | None) -> str | No
         with connection(address, context, KNOCK_S) as opened:
             answer = ask(opened, login)
     except TimeoutError:
-        return "" if context is None or speaks_tls(address, KNOCK_S) else _broken(kafka, address, None)
+        return ""  # a port that does not speak what we do ends the connection; this one is busy, or away
     except OSError as error:
         return _broken(kafka, address, error) if listens(address, KNOCK_S) else ""
-    except (ValueError, KeyError, LookupError):
+    except ValueError:
         return _broken(kafka, address, None)
     return _answered(kafka, address, answer)
 
