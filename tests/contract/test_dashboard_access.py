@@ -186,17 +186,17 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     folder: Path = tmp_path_factory.mktemp("locked")
     port, server = any_free(), find_document_server()
     roles = {"writer": "readWrite", "reader": "read"}
-    service = store_service(folder, port, server, folder / "store.log")
-    with running(service), MongoClient[dict[str, Any]](f"mongodb://127.0.0.1:{port}") as client:
+    open_to_all = store_service(folder, port, server, folder / "store.log")
+    with running(open_to_all), MongoClient[dict[str, Any]](f"mongodb://127.0.0.1:{port}") as client:
         for user, role in roles.items():
             given = [{"role": role, "db": "energy_emissions"}]
             client.admin.command("createUser", user, pwd=f"{user}'s", roles=given)
-    service.command.append("--auth")
 
     def section(user: str) -> MongoDB:
         return MongoDB(uri=f"mongodb://127.0.0.1:{port}", username=user, password=f"{user}'s")
 
-    with running(service):
+    asks = store_service(folder, port, server, folder / "store.log", ["--auth"], section("writer"))
+    with running(asks):
         yield section
 
 
