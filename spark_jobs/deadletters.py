@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from conf.clients import kafka_options
+from conf.clients import current_password, kafka_options
 from conf.kafka_trouble import kafka_refusal
 from conf.sections import Kafka
 from schemas.documents import DOCUMENT_VERSION, coordinates_id
@@ -93,16 +93,30 @@ class DeadLetter:
         ]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
+def _held() -> dict[Kafka, tuple[str, KafkaProducer]]:
+    """The producers of this process, each with the password that it was made with."""
+    return {}
+
+
 def _producer(kafka: Kafka) -> KafkaProducer:
-    return KafkaProducer(**kafka_options(kafka), acks="all", max_request_size=MAX_REQUEST_BYTES, linger_ms=5)
+    """The one for this broker; after a change of the password another one, since the first would only wait."""
+    password, held = current_password(kafka), _held()
+    if kafka in held and held[kafka][0] != password:
+        _leave_producer(kafka)
+    if kafka not in held:
+        made = KafkaProducer(
+            **kafka_options(kafka), acks="all", max_request_size=MAX_REQUEST_BYTES, linger_ms=5
+        )
+        held[kafka] = (password, made)
+    return held[kafka][1]
 
 
 def _leave_producer(kafka: Kafka) -> None:
     """Give up a producer whose broker is away, with what it holds: all of it is sent again by a new one."""
-    if _producer.cache_info().currsize:
-        _producer(kafka).close(timeout=0)
-    _producer.cache_clear()
+    found = _held().pop(kafka, None)
+    if found is not None:
+        found[1].close(timeout=0)
 
 
 def send(kafka: Kafka, letters: Sequence[DeadLetter], pause_s: float = 1.0) -> None:

@@ -34,7 +34,7 @@ from schemas.topics import NODE_METRICS, TRAINING_EVENTS
 from tests.contract.secure import DATABASE, SECRETS, STREAM, STREAM_PASSWORD, Secure
 from tests.messages import node, training
 
-pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(400)]
 NEW_PASSWORD = "another-hunter2"
 REFUSED = f"refuses user '{STREAM}'"
 
@@ -77,7 +77,7 @@ class Job:
                 start_new_session=True,
             )
 
-    def wait(self, what: str, condition: Callable[[], bool], timeout_s: float = 90) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], timeout_s: float = 120) -> None:
         assert self.process is not None
         until_s = time.monotonic() + timeout_s
         while not condition():
