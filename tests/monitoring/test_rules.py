@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from joulestream.dashboards.generate import files, rule_files
+from joulestream.dashboards.generate import OVERLAY, files, rule_files
+from joulestream.exporter.metrics import METRICS
 from tests.documentation import ROOT, blocks, section
 from tests.monitoring.promql import RULES, alerts, all_rules, labels_of, matchers_in, metrics_in, promtool
 
@@ -185,3 +186,15 @@ def test_what_kubectl_is_asked_for_is_in_the_manifests() -> None:
     assert set(re.findall(r"-l app=([\w-]+)", commands)) - apps == set()
     namespaces = {one["metadata"].get("namespace") for one in base() if one["kind"] in kinds.values()}
     assert set(re.findall(r"-n ([\w-]+)", commands)) <= namespaces
+
+
+def test_a_scrape_does_not_rename_the_labels_of_the_exporter() -> None:
+    """The operator gives each series the target's own `namespace` and `pod`: ours of that name would be renamed."""
+    given = {"namespace", "pod", "service", "container", "endpoint", "instance", "job"}
+    taken = {label for metric in METRICS.values() for label in metric.labels} & given
+    documents = yaml.safe_load_all((OVERLAY / "monitors.yaml").read_text("utf-8"))
+    monitors = [one for one in documents if one["kind"] == "ServiceMonitor"]
+    ours = [one for one in monitors if one["metadata"]["name"] == "stream-exporter"]
+    endpoints = [endpoint for one in ours for endpoint in one["spec"]["endpoints"]]
+    assert endpoints
+    assert not taken or all(endpoint.get("honorLabels") for endpoint in endpoints), taken
