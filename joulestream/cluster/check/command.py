@@ -95,8 +95,8 @@ def _dashboard(kubectl: Kubectl, pictures: Path) -> str:
     pictures.mkdir(parents=True, exist_ok=True)
     with page.forwarded(kubectl, "dashboard", 8501) as address:
         page.healthy(address)
-        page.screenshot(f"{address}/", "kWh", pictures / "overview.png")
-        page.screenshot(f"{address}/runs", "training", pictures / "runs.png")
+        page.screenshot(f"{address}/", "Wh", pictures / "overview.png")
+        page.screenshot(f"{address}/runs", "Wh", pictures / "runs.png")
     return f"pictures in {pictures}"
 
 
