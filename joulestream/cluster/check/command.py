@@ -96,7 +96,7 @@ def _dashboard(kubectl: Kubectl, pictures: Path) -> str:
     with page.forwarded(kubectl, "dashboard", 8501) as address:
         page.healthy(address)
         page.screenshot(f"{address}/", "Wh", pictures / "overview.png")
-        page.screenshot(f"{address}/runs", "Wh", pictures / "runs.png")
+        page.screenshot(f"{address}/runs", "Every run with its energy", pictures / "runs.png")
     return f"pictures in {pictures}"
 
 
