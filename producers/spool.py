@@ -47,7 +47,7 @@ class Message:
 class Spool:
     """One file of waiting messages, owned by this process. Safe for threads, not for forked children.
 
-    Raises BlockingIOError where another owner holds it, sqlite3.Error where the disk fails.
+    Raises BlockingIOError where another owner holds it, sqlite3.Error or OSError where the disk fails.
     """
 
     def __init__(self, path: Path, max_mib: float) -> None:
@@ -57,13 +57,14 @@ class Spool:
         self._lock_file = _take(path)
         self._guard = threading.RLock()
         try:
+            path.touch(mode=0o600)  # before SQLite makes it; its other files take the same mode
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
             self._bytes = self._count_bytes()
             row = self._db.execute("SELECT value FROM counts WHERE name='dropped'").fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             self._release()
             raise
         self._dropped = int(row[0])

@@ -34,6 +34,18 @@ def test_messages_come_out_in_order_byte_for_byte(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_nobody_else_can_read_what_waits(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        spool = Spool(path_of(tmp_path), MAX_MIB)
+        spool.append("t", "k", b"secret")
+        modes = {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+        spool.close()
+    finally:
+        os.umask(before)
+    assert modes == {0o600}
+
+
 def test_removed_messages_do_not_come_back(tmp_path: Path) -> None:
     spool = Spool(path_of(tmp_path), MAX_MIB)
     for n in range(5):
