@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from conf.clients import spark_kafka_options
 from conf.settings import Settings
+from schemas.errors import PipelineError
 from spark_jobs.sources import Source
 from spark_jobs.writer import BatchWriter
+
+# More than a file's name: a full disk takes that, too.
+PROBE_BYTES = 4096
 
 
 def read_topic(spark: SparkSession, settings: Settings, topic: str, start: Mapping[int, int]) -> DataFrame:
@@ -44,10 +50,37 @@ def write_batches(
 
 
 def path_exists(spark: SparkSession, path: str) -> bool:
-    """Whether a folder with files is there, on any file system that Spark knows."""
+    """Whether a folder with files is there, on any file system that Spark knows. Raises PipelineError."""
     jvm = spark._jvm
     if jvm is None:  # Spark Connect has no JVM beside it; the jobs never run there
         return False
-    target = jvm.org.apache.hadoop.fs.Path(path)
-    files = target.getFileSystem(spark._jsc.hadoopConfiguration())
-    return bool(files.exists(target)) and len(files.listStatus(target)) > 0
+    try:
+        target = jvm.org.apache.hadoop.fs.Path(path)
+        files = target.getFileSystem(spark._jsc.hadoopConfiguration())
+        return bool(files.exists(target)) and len(files.listStatus(target)) > 0
+    except Py4JJavaError as error:
+        raise _unusable(path, error) from None
+
+
+def require_writable(spark: SparkSession, root: str) -> None:
+    """Raise PipelineError unless a file can be made below the folder of the checkpoints."""
+    jvm = spark._jvm
+    if jvm is None:
+        return
+    try:
+        probe = jvm.org.apache.hadoop.fs.Path(f"{root.rstrip('/')}/.writable-{uuid.uuid4().hex}")
+        files = probe.getFileSystem(spark._jsc.hadoopConfiguration())
+        out = files.create(probe)
+        out.write(bytearray(PROBE_BYTES))
+        out.close()
+        files.delete(probe, False)
+    except Py4JJavaError as error:
+        raise _unusable(root, error) from None
+
+
+def _unusable(path: str, error: Py4JJavaError) -> PipelineError:
+    why = str(error.java_exception.toString()).splitlines()[0][:300]
+    return PipelineError(
+        f"the checkpoint folder {path} cannot be used ({why}); make it writable for this user, free some space, or "
+        "name another with JOULE_STREAM_CHECKPOINT_DIR. Nothing is lost: the stream goes on where it was"
+    )

@@ -39,8 +39,9 @@ STARTS_WITHOUT_PROGRESS = 5
 # Where no batch comes for so long, the followers get a turn of their own.
 IDLE_S = 5.0
 
-# What Spark's and Kafka's messages say when messages are gone, and when the broker is away.
+# What Spark's and Kafka's messages say when messages are gone, when a disk is full, when the broker is away.
 _LOST = ("KAFKA_DATA_LOSS", "OffsetOutOfRange", "may have been lost", "data was aged out", "was changed from")
+_FULL = "No space left on device"
 _AWAY = (
     "org.apache.kafka.common.errors.TimeoutException",
     "org.apache.kafka.common.errors.DisconnectException",
@@ -78,6 +79,7 @@ class Runner:
 
     def start(self, force_new: bool = False) -> None:
         """Open the generation and start Spark's query. Raises PipelineError."""
+        io.require_writable(self.spark, self.settings.checkpoint_root)
         generation = self.patience(lambda: self._open(force_new))
         books = Books(self.db, self.lease.epoch, generation.settings.window_ms)
         self.writer = BatchWriter(self.db, self.source, generation, books, self.stop, self.patience)
