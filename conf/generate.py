@@ -21,7 +21,7 @@ _HEADS = ("setting", "environment", "default", "limits", "meaning")
 
 _INTRO = f"""# Settings
 
-<!-- Written by `python -m conf.generate` from conf/sections.py; a test compares. Do not edit. -->
+<!-- Written by `python -m conf.generate` from the classes in conf/; a test compares. Do not edit. -->
 
 Every process reads the same settings. Later ones win:
 

@@ -23,12 +23,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from conf.ahead import Alerts, Forecast
 from conf.operations import Access, Exporter, Logs, Prometheus
 from conf.sections import (
-    Alerts,
     Dashboard,
     Folder,
-    Forecast,
     Kafka,
     Local,
     MongoDB,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from conf.sections import Alerts
+from conf.ahead import Alerts
 from joulestream.alerting.periods import KINDS
 from schemas import documents
 from schemas.errors import PipelineError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.sections import Alerts
+from conf.ahead import Alerts
 from joulestream.alerting import stages
 from joulestream.alerting.budgets import Budget, BudgetError, check, parse_limit
 from joulestream.alerting.outbox import LONGEST_S, MAX_ATTEMPTS, backoff_s

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conf.sections import Alerts
+from conf.ahead import Alerts
 from joulestream.alerting.delivery.mail import Mail
 from schemas.errors import PipelineError, RetryableError
 from tests.receivers import mail_server

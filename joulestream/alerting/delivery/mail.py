@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
-from conf.sections import Alerts
+from conf.ahead import Alerts
 from joulestream.alerting.delivery.deadline import deadline
 from schemas.errors import PipelineError, RetryableError
 from schemas.times import rfc3339
