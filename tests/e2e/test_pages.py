@@ -169,7 +169,7 @@ def test_charts_have_a_text_alternative_and_their_data(site: Site, browser: Brow
 @ON_NORMAL
 def test_a_series_and_a_horizon_of_the_url_are_drawn_with_their_scores(site: Site, browser: Browser) -> None:
     address = f"{site.url}/forecast?target=node%2Flab-node-1&horizon=15+min&range=3+h"
-    shown = browser.open(address, "Power in 15 min", "Weights last:", "The level of lab-node-1 has changed.")
+    shown = browser.open(address, "Power in 15 min", "Weights last:", "Power of lab-node-1 left its 90 % interval")
     chosen = "return [...document.querySelectorAll('input')].map(i => i.value)"
     assert "Node · lab-node-1" in browser.driver.execute_script(chosen)
     assert "1 gap" in shown
