@@ -51,7 +51,7 @@ def write_batches(
 
 def path_exists(spark: SparkSession, path: str) -> bool:
     """Whether a folder with files is there, on any file system that Spark knows. Raises PipelineError."""
-    jvm = spark._jvm
+    jvm = getattr(spark, "_jvm", None)
     if jvm is None:  # Spark Connect has no JVM beside it; the jobs never run there
         return False
     try:
@@ -64,7 +64,7 @@ def path_exists(spark: SparkSession, path: str) -> bool:
 
 def require_writable(spark: SparkSession, root: str) -> None:
     """Raise PipelineError unless a file can be made below the folder of the checkpoints."""
-    jvm = spark._jvm
+    jvm = getattr(spark, "_jvm", None)
     if jvm is None:
         return
     try:
