@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pymongo.errors import PyMongoError
 
-from conf import logs
+from conf.mains import run_until_signal
 from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings, load_settings
 from joulestream.alerting.channels import configured, with_stop, words
@@ -132,15 +131,4 @@ def serve(settings: Settings, stop: threading.Event) -> None:
 
 def main() -> int:
     """0 after a signal, 1 where the process cannot begin or go on."""
-    logs.begin()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        settings = load_settings()
-        logs.configure(settings)
-        serve(settings, stop)
-    except PipelineError as error:
-        logs.fail("alerts", error)
-        return 1
-    return 0
+    return run_until_signal("alerts", load_settings, serve)
