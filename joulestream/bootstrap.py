@@ -59,7 +59,21 @@ def ensure(root: Path) -> Path:
         with alone(lock):
             if not is_current(venv, lock):  # another start may have made it while we waited
                 make(root, venv, lock)
+    if not is_linked(root, venv):
+        with alone(lock):
+            say(f"{venv} was made for another folder; pointing it at this one")
+            _link(root, venv)
     return venv
+
+
+def is_linked(root: Path, venv: Path) -> bool:
+    """Whether the environment imports this checkout and runs its own Python: not so where the folder was moved."""
+    try:
+        entry = (venv / "bin" / "joule").read_text()
+        paths = [file.read_text() for file in venv.glob(f"lib/python3*/site-packages/{PATH_FILE}")]
+    except OSError:
+        return False
+    return entry == _entry(venv) and paths == [f"{root}\n"]
 
 
 PASSED_OVER = ("Ignoring ", "Requirement already satisfied", "Looking in links")
@@ -130,8 +144,12 @@ def _link(root: Path, venv: Path) -> None:
     asked = subprocess.run([str(_python(venv)), "-c", script], capture_output=True, text=True, check=True)
     (Path(asked.stdout.strip()) / PATH_FILE).write_text(f"{root}\n")
     entry = venv / "bin" / "joule"
-    entry.write_text(ENTRY.format(python=_python(venv)))
+    entry.write_text(_entry(venv))
     entry.chmod(0o755)
+
+
+def _entry(venv: Path) -> str:
+    return ENTRY.format(python=_python(venv))
 
 
 def _python(venv: Path) -> Path:

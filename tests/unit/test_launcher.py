@@ -74,6 +74,19 @@ def test_the_environment_is_made_once_and_again_only_when_the_lock_changes(check
     assert run([str(link), "y"], checkout.parent).stdout == "verb y\n"
 
 
+def test_a_moved_folder_runs_its_own_files(checkout: Path) -> None:
+    launch(checkout, "x")
+    copy = checkout.parent / "moved"
+    shutil.copytree(checkout, copy, symlinks=True)
+    (copy / "joulestream" / "cli.py").write_text("def main():\n    print('moved')\n")
+    first = launch(copy, "x")
+    assert (first.returncode, first.stdout) == (0, "moved\n")
+    assert "was made for another folder" in first.stderr
+    assert "installing" not in first.stderr
+    second = launch(copy, "x")
+    assert (second.stdout, second.stderr) == ("moved\n", "")
+
+
 def test_a_failed_installation_says_so_and_leaves_no_stamp(checkout: Path) -> None:
     (checkout / "requirements.lock").write_text(
         "no-such-package-of-joulestream==1.0 --hash=sha256:" + "0" * 64 + "\n"
