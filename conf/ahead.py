@@ -79,5 +79,8 @@ class Alerts(Section):
     command: str | None = Field(
         None, description="program that is run with each alert as JSON on its standard input (no shell)"
     )
+    tell_resolved: bool = Field(
+        True, description="whether the channels that sent an alert are told when it is resolved"
+    )
     timeout_s: float = Field(10.0, gt=0, le=300, description="longest that one delivery may take")
     retention_days: Days | None = Field(90.0, description="how long an alert is kept after it is resolved")

@@ -16,6 +16,9 @@ RESOLVED = "resolved"
 PENDING = "pending"
 SENT = "sent"
 FAILED = "failed"
+# What a delivery tells; `RESOLVED` is the third.
+RAISED = "raised"
+REOPENED = "reopened"
 
 
 def alert_id(rule: str, subject: str, stage: str, period: str) -> str:
@@ -51,7 +54,7 @@ def resolve(db: Db, identity: str, why: str, at: datetime) -> bool:
 
 
 def reopen(db: Db, identity: str, why: str, at: datetime) -> bool:
-    """Open an alert again that was resolved for this reason. Its deliveries stay as they are: nobody is told twice."""
+    """Open an alert again that was resolved for this reason. Whoever was not told of that is told nothing."""
     change = {
         "$set": {"state": OPEN, "last_seen_at": at},
         "$unset": {"resolved_at": "", "resolved_because": ""},

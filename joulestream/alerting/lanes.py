@@ -23,8 +23,9 @@ PER_CHANNEL = 4
 class Lanes:
     """Takes due deliveries and makes them, at most `PER_CHANNEL` of a channel at once.
 
-    `fill` names the channels of alerts that come without any; `channels` may have more. Threads are daemons: the
-    end of the process waits for none of them longer than `close` is told, and what they had claimed is tried again.
+    `fill` names the channels of alerts that come without any, and those that are told a resolution (unless
+    `tell_resolved` is false); `channels` may have more. Threads are daemons: the end of the process waits for none of
+    them longer than `close` is told, and what they had claimed is tried again.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Lanes:
         fill: Sequence[str],
         patience: Patience,
         now: Callable[[], datetime],
+        tell_resolved: bool = True,
     ) -> None:
         self._outbox, self._channels, self._fill = outbox, channels, tuple(fill)
         self._patience, self._now = patience, now
+        self._tell_resolved = tell_resolved
         self._guard = threading.Lock()
         self._busy: dict[str, set[threading.Thread]] = {}
 
@@ -44,6 +47,8 @@ class Lanes:
         """Fill, claim and begin all that is due and has room; returns how many tries were begun."""
         at = self._now()
         self._outbox.fill(self._fill, at)
+        if self._tell_resolved:
+            self._outbox.follow(self._fill, at)
         begun = 0
         for alert_id, place, entry in self._outbox.due(at):
             if not self._has_room(entry["channel"]):

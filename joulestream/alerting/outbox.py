@@ -4,6 +4,10 @@ A delivery is `pending` until it is `sent` or `failed`. Who tries it moves its `
 conditional update, so that no other process takes it meanwhile; if the one who took it dies, it is due again when
 the lease is over. A delivery is therefore made at least once, and made twice only where a process dies between
 the receiver's answer and the note of it: with the same key, so that the receiver can tell.
+
+Once an alert is sent, the same delivery tells its resolution, and that it is open again: `about` says which of
+them, `follow_ups` counts them. Each becomes due by one conditional update on what is stored, and only after the one
+before was sent; so a process that dies anywhere leaves nothing untold, and nothing told out of turn.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ LONGEST_S = 900.0
 MAX_ATTEMPTS = 20  # about three hours
 LEASE_SPARE_S = 60.0
 ERROR_CHARS = 300
+# A resolution that has stood for so long is told; later than that it is no news.
+STEADY = timedelta(seconds=60)
+NEWS_FOR = timedelta(days=1)
 
 
 def backoff_s(attempts: int, jitter: float) -> float:
@@ -42,11 +49,18 @@ class Claim:
     channel: str
     attempts: int
     token: str
+    about: str = alerts.RAISED
+    follow_ups: int = 0
 
     @property
     def key(self) -> str:
         """The same at every try."""
-        return delivery_key(str(self.alert["_id"]), self.channel)
+        return delivery_key(str(self.alert["_id"]), self.channel, self.about, self.follow_ups)
+
+    @property
+    def unchanged(self) -> Doc:
+        """The delivery while it is about the same."""
+        return {"_id": self.alert["_id"], **_at(self.place, {"follow_ups": _exactly(self.follow_ups)})}
 
 
 class Outbox:
@@ -70,12 +84,40 @@ class Outbox:
         ]
         return sum(result.modified_count for result in filled)
 
+    def follow(self, channels: Sequence[str], at: datetime) -> int:
+        """Make the resolutions of alerts that these channels have sent due, and that such an alert is open again."""
+        if not channels:
+            return 0
+        since_until = {"$gte": at - NEWS_FOR, "$lte": at - STEADY}
+        over = {"state": alerts.RESOLVED, "resolved_at": since_until}
+        return self._follow(channels, over, {"$ne": alerts.RESOLVED}, alerts.RESOLVED, at) + self._follow(
+            channels, {"state": alerts.OPEN}, alerts.RESOLVED, alerts.REOPENED, at
+        )
+
+    def _follow(
+        self, channels: Sequence[str], which: Mapping[str, Any], told: Any, about: str, at: datetime
+    ) -> int:
+        """Let deliveries that were sent tell what became of their alert, each by one conditional update."""
+        sent = {"channel": {"$in": list(channels)}, "state": alerts.SENT, "about": told}
+        n_due = 0
+        for doc in self._alerts.find({**which, "deliveries": {"$elemMatch": sent}}, {"deliveries": 1}):
+            for place, entry in enumerate(doc["deliveries"]):
+                number = entry.get("follow_ups", 0)
+                was = _at(place, {**sent, "follow_ups": _exactly(number)})
+                due = {"about": about, "state": alerts.PENDING, "attempts": 0, "next_at": at}
+                now = _at(place, {**due, "follow_ups": number + 1})
+                change = self._alerts.update_one({"_id": doc["_id"], **which, **was}, {"$set": now})
+                n_due += change.modified_count
+        return n_due
+
     def due(self, at: datetime) -> Iterator[tuple[str, int, Doc]]:
         """Alert, place and entry of each delivery whose time has come, oldest alert first."""
-        waiting = self._alerts.find({"deliveries.state": alerts.PENDING}, {"deliveries": 1, "raised_at": 1})
+        fields = {"deliveries": 1, "raised_at": 1, "state": 1}
+        waiting = self._alerts.find({"deliveries.state": alerts.PENDING}, fields)
         for doc in sorted(waiting, key=lambda doc: (doc["raised_at"], str(doc["_id"]))):
             for place, entry in enumerate(doc["deliveries"]):
-                if entry["state"] == alerts.PENDING and entry.get("next_at", at) <= at:
+                due = entry["state"] == alerts.PENDING and entry.get("next_at", at) <= at
+                if due and not _overtaken(doc, entry):
                     yield doc["_id"], place, entry
 
     def claim(self, alert_id: str, place: int, entry: Mapping[str, Any], at: datetime) -> Claim | None:
@@ -87,6 +129,7 @@ class Outbox:
             f"{path}.state": alerts.PENDING,
             f"{path}.attempts": entry["attempts"],
             f"{path}.next_at": entry.get("next_at"),
+            f"{path}.follow_ups": _exactly(entry.get("follow_ups", 0)),
         }
         taken = {f"{path}.next_at": at + self._lease, f"{path}.claim": token}
         change = {"$set": taken, "$inc": {f"{path}.attempts": 1}}
@@ -95,16 +138,20 @@ class Outbox:
         alert = self._alerts.find_one({"_id": alert_id})
         if alert is None:
             return None
-        return Claim(alert, place, entry["channel"], entry["attempts"] + 1, token)
+        about, number = entry.get("about", alerts.RAISED), entry.get("follow_ups", 0)
+        alert |= {"status": about, "told": entry.get("told", alert.get("message", ""))}
+        return Claim(alert, place, entry["channel"], entry["attempts"] + 1, token, about, number)
 
     def sent(self, claim: Claim, at: datetime) -> None:
         """Note success, even where the lease ran out meanwhile: it is true all the same."""
         path = f"deliveries.{claim.place}"
-        change = {
-            "$set": {f"{path}.state": alerts.SENT, f"{path}.sent_at": at},
-            "$unset": {f"{path}.next_at": "", f"{path}.claim": "", f"{path}.last_error": ""},
-        }
-        self._alerts.update_one({"_id": claim.alert["_id"]}, change)
+        noted: Doc = {f"{path}.state": alerts.SENT}
+        if claim.follow_ups:
+            noted[f"{path}.followed_at"] = at
+        else:
+            noted |= {f"{path}.sent_at": at, f"{path}.told": claim.alert["told"]}
+        gone = {f"{path}.next_at": "", f"{path}.claim": "", f"{path}.last_error": ""}
+        self._alerts.update_one(claim.unchanged, {"$set": noted, "$unset": gone})
 
     def not_sent(self, claim: Claim, error: str, may_retry: bool, at: datetime) -> datetime | None:
         """Note an error and when the next try is; None where there is none any more."""
@@ -132,3 +179,19 @@ class Outbox:
             if entry["state"] == alerts.FAILED:
                 n_again += self._alerts.update_one(failed, {"$set": pending}).modified_count
         return n_again
+
+
+def _at(place: int, fields: Mapping[str, Any]) -> Doc:
+    """Fields of a delivery by their path in the alert."""
+    return {f"deliveries.{place}.{name}": value for name, value in fields.items()}
+
+
+def _exactly(follow_ups: int) -> Any:
+    """Matches this count, 0 where there is none. A null would match any: `0` is looked for as a field's name too."""
+    return follow_ups or {"$not": {"$gte": 1}}
+
+
+def _overtaken(doc: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether an alert has opened or closed again before anybody was told that it had not."""
+    told = {alerts.RESOLVED: alerts.RESOLVED, alerts.REOPENED: alerts.OPEN}.get(entry.get("about", ""))
+    return told is not None and told != doc["state"] and entry["attempts"] == 0

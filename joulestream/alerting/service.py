@@ -61,7 +61,8 @@ class AlertsService:
         )
         outbox = Outbox(db, self._settings.alerts.timeout_s)
         channels = with_stop(self._people, self._settings)
-        lanes = Lanes(outbox, channels, tuple(self._people), patience, self._now)
+        tell = self._settings.alerts.tell_resolved
+        lanes = Lanes(outbox, channels, tuple(self._people), patience, self._now, tell)
         rules = Rules(db, self._settings, tuple(self._people))
         try:
             patience(db.list_collection_names)  # a ping is answered to anybody

@@ -158,7 +158,9 @@ def _row(doc: Mapping[str, Any]) -> dict[str, Any]:
 def _state(entry: Mapping[str, Any]) -> str:
     tries = entry.get("attempts", 0)
     error = f": {entry['last_error']}" if entry.get("last_error") else ""
-    return f"{entry['state']} (try {tries}{error})" if entry["state"] != "sent" else "sent"
+    about = f"{entry['about']} " if entry.get("about") else ""
+    tried = "" if entry["state"] == "sent" else f" (try {tries}{error})"
+    return f"{about}{entry['state']}{tried}"
 
 
 def _text(value: Any) -> str:

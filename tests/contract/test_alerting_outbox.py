@@ -94,6 +94,7 @@ def test_a_delivery_is_made_once_and_noted(stream_db: Db) -> None:
         "state": "sent",
         "attempts": 1,
         "sent_at": NOW,
+        "told": "about a",
     }
 
 

@@ -40,6 +40,7 @@ def test_a_post_is_json_signed_over_its_timestamp_and_body() -> None:
     assert post.path == "/hook?token=very-secret"
     assert post.said == {
         "id": ALERT["_id"],
+        "status": "raised",
         "text": ALERT["message"],
         "message": ALERT["message"],
         "raised_at": "2026-01-31T12:00:00Z",
@@ -49,6 +50,23 @@ def test_a_post_is_json_signed_over_its_timestamp_and_body() -> None:
     expected = hmac.new(b"s3cret", b"1769860800." + post.body, hashlib.sha256).hexdigest()
     assert post.headers[SIGNATURE] == f"sha256={expected}"
     assert post.headers["Content-Type"] == "application/json"
+
+
+def test_a_post_of_a_resolution_says_so_and_why() -> None:
+    over = {
+        "state": "resolved",
+        "status": "resolved",
+        "resolved_because": "the run has ended",
+        "resolved_at": AT,
+    }
+    with receiver() as server:
+        Webhook(server.url, None, 5).deliver({**ALERT, **over, "told": "as it was"}, "key")
+    said = server.posts[0].said
+    assert said["status"] == "resolved"
+    assert said["text"] == f"Resolved (the run has ended): {ALERT['message']}"
+    assert said["message"] == ALERT["message"]
+    assert said["resolved_at"] == "2026-01-31T12:00:00Z"
+    assert "told" not in said
 
 
 def test_without_a_secret_nothing_pretends_to_be_signed() -> None:
@@ -114,8 +132,9 @@ def script(tmp_path: Path, text: str) -> str:
     return f"{sys.executable} '{file}' 'one argument'"
 
 
+@pytest.mark.parametrize("status", ["raised", "resolved", "reopened"])
 def test_a_command_gets_the_alert_on_its_input_and_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     monkeypatch.setenv("JOULE_ALERTS_WEBHOOK_SECRET", "hidden")
     monkeypatch.setenv("JOULE_MONGODB_URI", "mongodb://u:hidden@h")
@@ -125,10 +144,12 @@ def test_a_command_gets_the_alert_on_its_input_and_no_secret(
         f"said = {{'argv': sys.argv[1:], 'alert': json.load(sys.stdin), 'env': dict(os.environ)}}\n"
         f"open({str(out)!r}, 'w').write(json.dumps(said))\n"
     )
-    Command(script(tmp_path, code), 20).deliver(ALERT, ID)
+    alert = ALERT if status == "raised" else {**ALERT, "status": status}
+    Command(script(tmp_path, code), 20).deliver(alert, ID)
     said = json.loads(out.read_text())
     assert said["argv"] == ["one argument"]
-    assert said["alert"] == json.loads(as_json(ALERT))
+    assert said["alert"] == json.loads(as_json(alert))
+    assert (said["alert"]["status"], said["env"]["JOULE_ALERT_STATUS"]) == (status, status)
     assert said["env"]["JOULE_DELIVERY_KEY"] == ID
     assert "hidden" not in said["env"].values()
     assert "JOULE_MONGODB_URI" not in said["env"]

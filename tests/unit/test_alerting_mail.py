@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conf.ahead import Alerts
+from joulestream.alerting.delivery import delivery_key
 from joulestream.alerting.delivery.mail import Mail
 from schemas.errors import PipelineError, RetryableError
 from tests.receivers import mail_server
@@ -76,6 +77,44 @@ def test_a_mail_goes_to_all_over_an_encrypted_connection(certificate: ssl.SSLCon
     assert "82 % \N{EM DASH} used Bcc: everyone@example.org\n" in body
     assert "alert: budget|b@1|actual-80|2026-01" in body
     assert "dashboard: http://127.0.0.1:8501/budgets" in body
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {
+                "status": "resolved",
+                "resolved_at": datetime(2026, 1, 31, 13, tzinfo=timezone.utc),
+                "resolved_because": "the run has ended",
+            },
+            "Resolved (the run has ended): 95 % now",
+        ),
+        (
+            {"status": "reopened", "last_seen_at": datetime(2026, 1, 31, 13, tzinfo=timezone.utc)},
+            "Reopened: 95 % now",
+        ),
+    ],
+    ids=["resolved", "reopened"],
+)
+def test_what_follows_an_alert_is_in_its_thread_though_its_message_changed(
+    change: dict[str, Any], line: str
+) -> None:
+    with mail_server() as server:
+        mail = Mail(settings(server.port, smtp_starttls=False))
+        mail.deliver(ALERT, delivery_key(ALERT["_id"], "mail"))
+        later = {**ALERT, **change, "told": ALERT["message"], "message": "95 % now"}
+        for _ in range(2):
+            mail.deliver(later, delivery_key(ALERT["_id"], "mail", change["status"], 1))
+    first, second, third = (email.message_from_bytes(text, policy=default) for text in server.mails)
+    assert second["Subject"] == f"Re: {first['Subject']}"
+    assert second["In-Reply-To"] == second["References"] == first["Message-ID"]
+    assert second["Message-ID"] == third["Message-ID"] != first["Message-ID"]
+    assert first["In-Reply-To"] is None
+    assert (second["Date"].datetime - first["Date"].datetime).total_seconds() == 3600
+    body = second.get_content().replace("\r\n", "\n")
+    assert body.startswith(line)
+    assert f"\n{change['status']}: 2026-01-31T13:00:00Z\n" in body
 
 
 def test_without_starttls_no_word_is_said() -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from conf.settings import secret_variables
-from joulestream.alerting.delivery import as_json
+from joulestream.alerting.delivery import as_json, status_of
 from schemas.errors import PipelineError, RetryableError
 
 POLL_S = 0.05
@@ -37,8 +37,9 @@ class Command:
         self._stop = stop or threading.Event()
 
     def deliver(self, alert: Mapping[str, Any], key: str) -> None:
-        """Run the program. It sees the delivery's key in JOULE_DELIVERY_KEY."""
+        """Run the program. It sees the delivery's key in JOULE_DELIVERY_KEY and what is told in JOULE_ALERT_STATUS."""
         env = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        env |= {"JOULE_DELIVERY_KEY": key, "JOULE_ALERT_STATUS": status_of(alert)}
         # Files and not pipes: neither a program that reads nothing nor one that says much can block us.
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
             given.write(as_json(alert))
@@ -49,7 +50,7 @@ class Command:
                     stdin=given,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
-                    env={**env, "JOULE_DELIVERY_KEY": key},
+                    env=env,
                     start_new_session=True,
                 )
             except OSError as error:

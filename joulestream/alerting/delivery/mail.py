@@ -8,11 +8,13 @@ import smtplib
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
 from conf.ahead import Alerts
+from joulestream.alerting.delivery import RAISED, delivery_key, status_of, text_of
 from joulestream.alerting.delivery.deadline import deadline
 from schemas.errors import PipelineError, RetryableError
 from schemas.times import rfc3339
@@ -79,17 +81,34 @@ class Mail:
             server.close()
 
     def _message(self, alert: Mapping[str, Any], key: str) -> EmailMessage:
-        text = str(alert.get("message", ""))
+        text = text_of(alert)
+        told = alert.get("told", alert.get("message", ""))
         message = EmailMessage()
-        first = _CONTROL.sub(" ", f"[joulestream {alert.get('severity', '')}] {text}")
-        message["Subject"] = first[:SUBJECT_CHARS]
+        first = _CONTROL.sub(" ", f"[joulestream {alert.get('severity', '')}] {told}")[:SUBJECT_CHARS]
+        follows = status_of(alert) != RAISED
+        # One thread: the subject of the first mail, and a reference to it (RFC 5322, 3.6.4).
+        message["Subject"] = f"Re: {first}" if follows else first
+        if follows:
+            message["In-Reply-To"] = message["References"] = _message_id(delivery_key(alert["_id"], "mail"))
         message["From"] = self._from
         message["To"] = ", ".join(self._to)
-        message["Date"] = format_datetime(alert["raised_at"])
-        message["Message-ID"] = f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@joulestream>"
+        message["Date"] = format_datetime(_when(alert) if follows else alert["raised_at"])
+        message["Message-ID"] = _message_id(key)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
         lines = [text, "", f"raised: {rfc3339(alert['raised_at'])}", f"alert: {alert['_id']}"]
+        if follows:
+            lines.insert(3, f"{status_of(alert)}: {rfc3339(_when(alert))}")
         if alert.get("link"):
             lines.append(f"dashboard: {alert['link']}")
         message.set_content("\n".join(_CONTROL.sub(" ", line) for line in lines))
         return message
+
+
+def _when(alert: Mapping[str, Any]) -> datetime:
+    """When an alert last changed."""
+    changed: datetime = alert.get("resolved_at") or alert.get("last_seen_at") or alert["raised_at"]
+    return changed
+
+
+def _message_id(key: str) -> str:
+    return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@joulestream>"
