@@ -7,7 +7,7 @@ import ssl
 
 from conf.clients import current_password
 from conf.kafka_login import NO_LOGIN_HERE, UNSUPPORTED_MECHANISM, Answer, Login, ask
-from conf.knocking import Certificates, connection, listens, speaks_tls
+from conf.knocking import Certificates, connection, listens, refused_certificate, speaks_tls
 from conf.sections import Kafka
 from conf.trouble import RIGHTS, Refused, chain, tls_words, unreadable
 
@@ -111,9 +111,12 @@ def _broken(kafka: Kafka, address: str, error: OSError | None) -> str:
     """A connection that ended, or an answer that is none of Kafka's, in words."""
     what = f"Kafka at {address}"
     if kafka.tls:
-        found = None
-        if error is not None:
-            found = tls_words(what, str(error), kafka.ca_file, "kafka.ca_file", (_OURS, kafka.cert_file))
+        told = "" if error is None else str(error)
+        ours = (_OURS, kafka.cert_file)
+        found = tls_words(what, told, kafka.ca_file, "kafka.ca_file", ours)
+        if found is None:
+            told = refused_certificate(address, KNOCK_S, kafka.cert_file, kafka.key_file)
+            found = tls_words(what, told, kafka.ca_file, "kafka.ca_file", ours)
         if found is None and speaks_tls(address, KNOCK_S):
             return ""  # it speaks TLS and ended the connection without a reason, as one does that is stopping
         return found or (

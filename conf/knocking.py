@@ -63,13 +63,36 @@ def connection(address: str, context: ssl.SSLContext | None, timeout_s: float) -
 
 def speaks_tls(address: str, timeout_s: float) -> bool:
     """Whether the server at `host:port` answers TLS's hello, with whatever certificate; also by refusing ours."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only asks whether it is TLS; nothing is sent
     try:
-        with connection(address, context, timeout_s):
+        with connection(address, _asking(), timeout_s):
             return True
     except ssl.SSLError as error:
         return "ALERT" in (error.reason or "")
     except (OSError, ValueError):
         return False
+
+
+def refused_certificate(address: str, timeout_s: float, cert: Path | None, key: Path | None = None) -> str:
+    """TLS's words where the server at `host:port` does not take our certificate, or none; else empty.
+
+    In TLS 1.3 they come after the client's own handshake: who has written by then may only see the connection end.
+    """
+    try:
+        context = _asking()
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+        with connection(address, context, timeout_s) as opened:
+            opened.recv(1)
+    except ssl.SSLError as error:
+        return str(error)
+    except (OSError, ValueError):
+        return ""
+    return ""
+
+
+def _asking() -> ssl.SSLContext:
+    """For a connection over which nothing is sent: whose it is does not matter."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -8,7 +8,7 @@ import re
 import struct
 from typing import Any
 
-from conf.knocking import connection, listens, speaks_tls
+from conf.knocking import connection, listens, refused_certificate, speaks_tls
 from conf.sections import MongoDB
 from conf.trouble import RIGHTS, Refused, chain, short, tls_words, unreadable
 from schemas.errors import PipelineError
@@ -97,16 +97,27 @@ def _port_words(text: str, mongodb: MongoDB) -> str | None:
         address = f"{host}:{port}"
         if not listens(address, KNOCK_S):
             continue
+        what = f"the document store at {address}"
         tls = speaks_tls(address, KNOCK_S)
+        if tls and wants:
+            words = _certificate_words(what, address, mongodb)
+            if words is not None:
+                return words
         if tls == wants or not (tls or _answers(address)):
             continue
-        what = f"the document store at {address}"
         if wants:
             return (
                 f"{what} does not answer in TLS; set mongodb.tls to false, or give the port that speaks TLS"
             )
         return f"{what} speaks TLS; set mongodb.tls to true, and mongodb.ca_file"
     return None
+
+
+def _certificate_words(what: str, address: str, mongodb: MongoDB) -> str | None:
+    """Whether it is our certificate, or that we have none, for which the server ends the connection."""
+    told = refused_certificate(address, KNOCK_S, mongodb.cert_file)
+    ours = ("mongodb.cert_file", mongodb.cert_file)
+    return tls_words(what, told, mongodb.ca_file, "mongodb.ca_file", ours)
 
 
 def _answers(address: str) -> bool:

@@ -9,13 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pymongo import MongoClient
-
-from conf.clients import mongo_options
 from conf.settings import load_settings
 from schemas import documents
 from schemas.errors import PipelineError
-from spark_jobs.store import server_errors
+from spark_jobs.store import Address, connect, server_errors
 
 COLLECTIONS = (documents.TRAINING_METRICS, documents.RUN_SUMMARY, documents.WINDOWS)
 
@@ -29,11 +26,9 @@ def main() -> int:
     """One line a collection."""
     try:
         mongodb = load_settings().mongodb
-        with (
-            server_errors("the document store"),
-            MongoClient[dict[str, Any]](**mongo_options(mongodb)) as client,
-        ):
-            found = counts(client[mongodb.database])
+        db = connect(Address(mongodb))
+        with db.client, server_errors("the document store", mongodb):
+            found = counts(db)
     except PipelineError as error:
         sys.stderr.write(f"counts: {error}\n")
         return 1

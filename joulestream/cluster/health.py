@@ -41,7 +41,7 @@ def stream(settings: Settings) -> str | None:
         with _client(settings) as client:
             leases = list(client[settings.mongodb.database][documents.LEASES].find())
     except PyMongoError as error:
-        return f"the document store does not answer ({type(error).__name__})"
+        return _why(settings, error)
     return lease_problem(leases, socket.gethostname(), settings.stream.lease_s, datetime.now(timezone.utc))
 
 
@@ -79,7 +79,7 @@ def store(settings: Settings) -> str | None:
         with _client(settings) as client:
             client.admin.command("ping")
     except PyMongoError as error:
-        return f"the document store does not answer ({type(error).__name__})"
+        return _why(settings, error)
     return None
 
 
@@ -141,10 +141,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _client(settings: Settings) -> Any:
     from pymongo import MongoClient
+    from pymongo.errors import ConfigurationError
 
     from conf.clients import mongo_options
+    from conf.mongo_trouble import mongo_unusable
 
-    return MongoClient(**mongo_options(settings.mongodb))
+    try:
+        return MongoClient(**mongo_options(settings.mongodb))
+    except (ConfigurationError, ValueError, OSError) as error:
+        raise mongo_unusable(settings.mongodb, error) from None
+
+
+def _why(settings: Settings, error: Exception) -> str:
+    """Why the store does not answer: what it refuses, else that it is away."""
+    from conf.mongo_trouble import mongo_refusal
+
+    refused = mongo_refusal(error, settings.mongodb)
+    return str(refused) if refused else f"the document store does not answer ({type(error).__name__})"
 
 
 def _say(problem: str | None, code: int = 1) -> int:

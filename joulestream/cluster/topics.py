@@ -14,10 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pymongo.errors import PyMongoError
-
 from conf import logs
-from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings, load_settings
 from conf.trouble import Refused
 from joulestream.local.topics import ensure_topics
@@ -67,17 +64,11 @@ def make_topics(settings: Settings) -> str:
 
 def make_collections(settings: Settings) -> str:
     """Have the collections; says what was done."""
-    with server_errors("the document store"):
-        try:
-            db = connect(Address.of(settings))
-            before = set(db.list_collection_names())
-            ensure_collections(db, settings)
-            made = sorted(set(db.list_collection_names()) - before)
-        except PyMongoError as error:
-            refused = mongo_refusal(error, settings.mongodb)  # it knows the user's name
-            if refused is None:
-                raise
-            raise refused from None
+    db = connect(Address.of(settings))
+    with db.client, server_errors("the document store", settings.mongodb):
+        before = set(db.list_collection_names())
+        ensure_collections(db, settings)
+        made = sorted(set(db.list_collection_names()) - before)
     return f"collections made: {', '.join(made)}" if made else "collections and indexes: all are there"
 
 

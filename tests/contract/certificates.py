@@ -62,8 +62,10 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, until: timedelta = 20 * DAY) -> Certificate:
-        """A certificate for 127.0.0.1 and user `name`, which expires after `until` (negative: has expired)."""
+    def issue(
+        self, name: str, *, until: timedelta = 20 * DAY, since: timedelta = -20 * DAY, host: str = HOST
+    ) -> Certificate:
+        """A certificate for this address and user `name`, from `since` until `until` from now (negative: past)."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -73,9 +75,9 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 20 * DAY)
+            .not_valid_before(now + since)
             .not_valid_after(now + until)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(USES), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(issuer, critical=False)
