@@ -126,7 +126,8 @@ COLLECTIONS: tuple[Collection, ...] = (
         FORECAST_STATES,
         "target",
         "what the forecaster has learned of a series: weights, speed layer, intervals",
-        (),
+        # By which a run finds what the last one of its model has learned.
+        (Index((("kind", 1), ("learned_until", -1))),),
         None,
         "last_window_end",
         "forecast.retention_days",

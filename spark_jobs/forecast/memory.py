@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from schemas import documents
 from schemas.times import from_ms, to_ms
 from spark_jobs.forecast.anomalies.watch import AnomalyWatch
-from spark_jobs.forecast.engine import Horizons, Pending, Series
+from spark_jobs.forecast.cells import Cell, Pending
+from spark_jobs.forecast.engine import Horizons, Series
 from spark_jobs.forecast.layers.speed import speed_row
 from spark_jobs.forecast.learning.history import observation_of_node_window, observation_of_window
 from spark_jobs.forecast.records import cells_from_doc, issued_from_doc
@@ -25,27 +26,63 @@ EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
 def recall(
-    db: Db, targets: Mapping[str, int], horizons: Horizons, history: int
+    db: Db,
+    targets: Mapping[str, int],
+    horizons: Horizons,
+    history: int,
+    kinds: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[Series, list[Observation]]]:
     """The series of these targets as they were left, each with the windows that its state does not know yet.
 
     `targets` gives the start of the first window (ms) that is still to be taken in; nothing from there on is read.
     The windows are to be taken in like new ones: what was forecast from them is known and not forecast again, what
-    an end without warning has lost is made up. Raises PyMongoError.
+    an end without warning has lost is made up. A series without a state starts with what the newest other one of
+    its kind has learned (`kinds`, by target). Raises PyMongoError.
     """
     names = sorted(targets)
     heads = find_by_ids(db[documents.FORECAST_STATES], names)
     states = {doc["_id"]: doc for doc in heads if "learned_until" in doc}
+    own = {name: kind for name, kind in (kinds or {}).items() if name in targets and name not in states}
+    ancestors = _ancestors(db, set(own.values()))
     found: dict[str, tuple[Series, list[Observation]]] = {}
     for start in range(0, len(names), KEYS_PER_FIND):
         chunk = names[start : start + KEYS_PER_FIND]
         windows = _windows(db, chunk, targets, horizons.window_ms, history)
-        waiting = _waiting(db, chunk, states, targets)
+        known = {name: _known_ms(states.get(name), windows[name], horizons.window_ms) for name in windows}
+        waiting = _waiting(db, known, targets)
         for name in chunk:
-            series = Series(name, horizons, history, _watch(name, states.get(name), horizons.window_ms))
-            rest = _restore(series, states.get(name), windows.get(name, []), waiting.get(name, []))
-            found[name] = series, rest
+            state = states.get(name)
+            kind = state.get("kind") if state else own.get(name)
+            series = Series(name, horizons, history, _watch(name, state, horizons.window_ms), kind)
+            if state is None and kind in ancestors:
+                series.cells = {h: cell.heir() for h, cell in ancestors[kind].items()}
+            past = windows.get(name, [])
+            _restore(series, state, past, known.get(name, 0), waiting.get(name, []))
+            missed = [w for w in past if w.start_ms + horizons.window_ms > known[name]]
+            found[name] = series, missed
     return found
+
+
+def _ancestors(db: Db, kinds: Collection[str]) -> dict[str | None, dict[int, Cell]]:
+    """What the newest state of each kind has learned."""
+    found: dict[str | None, dict[int, Cell]] = {}
+    for kind in kinds:
+        query = {"kind": kind, "learned_until": {"$gt": EPOCH}}
+        newest = db[documents.FORECAST_STATES].find_one(query, sort=[("learned_until", -1)])
+        if newest is not None:
+            found[kind] = cells_from_doc(newest)
+    return found
+
+
+def _known_ms(state: Doc | None, windows: Sequence[Observation], width_ms: int) -> int:
+    """Up to where (ms) a series knows its windows, which are not empty.
+
+    Where no state was stored yet, those that can have come since the first are unknown: one is stored every
+    STATE_EVERY. A state from before the series' first window knows none.
+    """
+    if state is None:
+        return windows[-1].start_ms - STATE_EVERY * width_ms
+    return max(to_ms(state["learned_until"]), windows[0].start_ms)
 
 
 def _watch(target: str, state: Doc | None, window_ms: int) -> AnomalyWatch | None:
@@ -58,29 +95,22 @@ def _watch(target: str, state: Doc | None, window_ms: int) -> AnomalyWatch | Non
 
 
 def _restore(
-    series: Series, state: Doc | None, windows: Sequence[Observation], waiting: Sequence[Doc]
-) -> list[Observation]:
-    """Remember the windows that the state knows; the later ones, in order of time.
-
-    Where no state was stored yet, those that can have come since the first: a state is stored every STATE_EVERY.
-    """
-    known_ms = series.learned_ms = to_ms(state["learned_until"]) if state else 0
-    if state is None and windows:
-        known_ms = windows[-1].start_ms - STATE_EVERY * series.horizons.window_ms
+    series: Series, state: Doc | None, windows: Sequence[Observation], known_ms: int, waiting: Sequence[Doc]
+) -> None:
+    """Remember the windows that the state knows, and the forecasts that wait for their actuals."""
     if state:
+        series.learned_ms = to_ms(state["learned_until"])
         series.cells = cells_from_doc(state)
     width = series.horizons.window_ms
     series.remember(w for w in windows if w.start_ms + width <= known_ms)
     issued = sorted((issued_from_doc(doc) for doc in waiting), key=lambda one: one.issued_ms)
-    past = list(windows)
     pendings = []
     for one in issued:
-        before = [w for w in past if w.start_ms + width <= one.issued_ms]
+        before = [w for w in windows if w.start_ms + width <= one.issued_ms]
         if before and before[-1].start_ms + width == one.issued_ms:
             pendings.append(Pending(one, speed_row(before, width)))
             _add_energy(pendings[-1], [w for w in series.history if w.start_ms >= one.issued_ms])
     series.expect(pendings)
-    return [window for window in windows if window.start_ms + width > known_ms]
 
 
 def _add_energy(pending: Pending, windows: Sequence[Observation]) -> None:
@@ -115,16 +145,15 @@ def _windows(
     return {target: sorted(seen, key=lambda w: w.start_ms)[-history:] for target, seen in found.items()}
 
 
-def _waiting(
-    db: Db, targets: Sequence[str], states: Mapping[str, Doc], before: Mapping[str, int]
-) -> dict[str, list[Doc]]:
-    """Forecasts whose actual the state has not seen, of windows that were closed by then."""
-    since = min(states[t]["learned_until"] if t in states else EPOCH for t in targets)
+def _waiting(db: Db, known_ms: Mapping[str, int], before_ms: Mapping[str, int]) -> dict[str, list[Doc]]:
+    """Forecasts whose actual the series has not seen, of windows that were closed by then."""
     found: dict[str, list[Doc]] = {}
-    query = {"target": {"$in": list(targets)}, "target_at": {"$gt": since}}
+    if not known_ms:
+        return found
+    since = from_ms(min(known_ms.values()))
+    query = {"target": {"$in": list(known_ms)}, "target_at": {"$gt": since}}
     for doc in db[documents.FORECASTS].find(query):
         target = doc["target"]
-        known = states[target]["learned_until"] if target in states else EPOCH
-        if doc["target_at"] > known and to_ms(doc["issued_at"]) <= before[target]:
+        if to_ms(doc["target_at"]) > known_ms[target] and to_ms(doc["issued_at"]) <= before_ms[target]:
             found.setdefault(target, []).append(doc)
     return found

@@ -9,7 +9,8 @@ from typing import Any
 
 from schemas import documents
 from schemas.times import from_ms, rfc3339, to_ms
-from spark_jobs.forecast.engine import Cell, Issued, Joined, Series
+from spark_jobs.forecast.cells import Cell, Issued, Joined
+from spark_jobs.forecast.engine import Series
 from spark_jobs.forecast.layers.hybrid import Layers
 
 Doc = dict[str, Any]
@@ -128,16 +129,17 @@ def head_doc(series: Series) -> Doc:
         "target": target,
         "dimension": dimension,
         **({"key": key} if key else {}),
-        "last_window_end": from_ms(series.last_ms or 0),
+        **({"last_window_end": from_ms(series.last_ms)} if series.last_ms else {}),
     }
 
 
 def state_doc(series: Series, version: str, now: datetime) -> Doc:
-    """A document of `forecast_states`, without `_id`, of a series that has closed windows."""
+    """A document of `forecast_states`, without `_id`; of a series without closed windows, what it starts with."""
     return {
         **head_doc(series),
         "learned_until": from_ms(series.last_ms or 0),
         "model_version": version,
+        **({"kind": series.kind} if series.kind else {}),
         "horizons": {str(horizon_s): cell.to_doc() for horizon_s, cell in series.cells.items()},
         **({"anomalies": series.watch.to_doc()} if series.watch is not None else {}),
         "updated_at": now,

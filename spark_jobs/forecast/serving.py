@@ -21,7 +21,8 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from schemas import documents
 from spark_jobs.forecast.anomalies.watch import Signal
-from spark_jobs.forecast.engine import Horizons, Issued, Joined, Series
+from spark_jobs.forecast.cells import Issued, Joined
+from spark_jobs.forecast.engine import Horizons, Series
 from spark_jobs.forecast.learning.history import observation_of_node_window, observation_of_window, target_of
 from spark_jobs.forecast.memory import STATE_EVERY, recall
 from spark_jobs.forecast.models.features import matrix
@@ -56,12 +57,19 @@ class Forecaster:
     seconds: float = 0.0
     _series: OrderedDict[str, Series] = field(default_factory=OrderedDict)
     _open: dict[str, dict[int, Observation]] = field(default_factory=dict)
+    # Models of runs that are not at hand yet.
+    _kinds: dict[str, str] = field(default_factory=dict)
     _outbox: list[Write] = field(default_factory=list)
     _said: str = ""
 
     def written(self, collection: str, docs: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of windows; cheap, and as often as the batch is tried."""
         node = collection == documents.NODE_WINDOWS
+        if collection == documents.RUN_SUMMARY and "run" in self.dimensions:
+            named = {target_of("run", run): doc.get("model_name") for run, doc in docs.items()}
+            self._kinds.update(
+                {t: str(m) for t, m in named.items() if m is not None and t not in self._series}
+            )
         if not node and collection != documents.WINDOWS:
             return
         for doc in docs.values():
@@ -139,9 +147,15 @@ class Forecaster:
             del self._open[target]
         due = [target for target, held in self._open.items() if len(held) > 1]
         unknown = {t: min(self._open[t]) for t in due if t not in self._series}
-        for target, (series, missed) in recall(self.db, unknown, self.horizons, self.history).items():
+        found = recall(self.db, unknown, self.horizons, self.history, self._kinds)
+        for target, (series, missed) in found.items():
             self._series[target] = series
+            if series.cells and series.learned_ms == 0:
+                self._keep(series)
             self._open[target] = {w.start_ms: w for w in missed} | self._open[target]
+        self._kinds = {
+            t: kind for t, kind in self._kinds.items() if t in self._open and t not in self._series
+        }
         for target in due:
             self._series.move_to_end(target)
         while len(self._series) > self.max_series:
@@ -196,7 +210,8 @@ class Forecaster:
             self._outbox.append((documents.FORECASTS, change))
 
     def _keep(self, series: Series) -> None:
-        if series.last_ms is None:
+        """Store what a series has learned or, before its first window, what it starts with."""
+        if series.last_ms is None and not series.cells:
             return
         doc = state_doc(series, self.model().version, self.clock())
         change = UpdateOne({"_id": series.target}, {"$set": doc}, upsert=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spark_jobs.forecast.backtest.nodes import Plan, scored
-from spark_jobs.forecast.backtest.served import served
-from spark_jobs.forecast.backtest.table import Forecast, table_of
+from spark_jobs.forecast.backtest.served import served, served_in_turn
+from spark_jobs.forecast.backtest.table import Forecast, Table, table_of
 from spark_jobs.forecast.backtest.traces import Trace, TraceError
 from spark_jobs.forecast.series import LEVELS, Observation
 
@@ -47,6 +47,29 @@ def test_a_target_in_a_gap_is_not_judged() -> None:
 
 def test_what_is_served_meets_its_actual_and_no_other() -> None:
     table = table_of(trace([*range(30), *range(40, 50)]), MINUTE, (60, 300))
-    found = served(table, {})
+    found, _ = served(table, {})
     for h, of in found.items():
         assert np.array_equal(np.isfinite(of.point), np.isfinite(table.actual[h]))
+
+
+def sawtooth(name: str, group: str, from_minute: int) -> Table:
+    minutes = range(from_minute, from_minute + 60)
+    observations = tuple(Observation(m * MINUTE, 100.0 + 20.0 * (m % 4)) for m in minutes)
+    return table_of(Trace(name, observations, (group,) * 60), MINUTE, (60,))
+
+
+@pytest.mark.parametrize(
+    ("group", "from_minute", "better"),
+    [("a", 60, True), ("a", 59, False), ("b", 60, False)],
+    ids=["after it", "while it goes on", "of another group"],
+)
+def test_a_run_starts_with_what_the_last_one_of_its_group_had_learned(
+    group: str, from_minute: int, better: bool
+) -> None:
+    first, second = sawtooth("run/1", "a", 0), sawtooth("run/2", group, from_minute)
+    alone, _ = served(second, {})
+    found = served_in_turn([second, first], [{}, {}])
+    start = slice(1, 10)
+    error = np.abs(found[0][60].point - second.actual[60])[start].mean()
+    fresh = np.abs(alone[60].point - second.actual[60])[start].mean()
+    assert error < 0.7 * fresh if better else error == fresh

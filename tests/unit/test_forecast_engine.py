@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark_jobs.forecast.engine import Horizons, Issued, Joined, Series
+from spark_jobs.forecast.cells import Issued, Joined
+from spark_jobs.forecast.engine import Horizons, Series
 from spark_jobs.forecast.records import actual_fields, issued_doc, issued_from_doc
 from spark_jobs.forecast.series import LEVELS, Observation
 

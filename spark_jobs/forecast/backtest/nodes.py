@@ -73,7 +73,7 @@ def node_rows(
     plan = Plan.of(np.concatenate([t.issued_ms for t in tables]), test_ms, seed, offline)
     say(f"{NODE}: {len(tables)} series, {len(plan.warm) + len(plan.test)} trainings of the batch model")
     batch = _batch(spark, tables, plan, say)
-    ours = [served(table, of) for table, of in zip(tables, batch, strict=True)]
+    ours = [served(table, of)[0] for table, of in zip(tables, batch, strict=True)]
     found: list[dict[str, Any]] = []
     for h in HORIZONS_S:
         models = dict(_references(tables, plan, h))

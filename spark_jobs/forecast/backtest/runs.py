@@ -2,7 +2,9 @@
 
 Group `all` and those of architectures: five folds of runs. Groups `new_architecture…`: the model learned from the other
 architectures only. A model's `mae_ratio` is the geometric mean, over runs, of its error over strong naive's in that
-run; all else is over all forecasts. Blend and intervals start anew with each run, as they do in the stream.
+run; all else is over all forecasts. `served`: blend, speed layer and intervals of a run start with what the last run of
+its architecture that the batch model did not see has learned, as they do in the stream; `served_alone`: they start
+anew with each run.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.forecast.backtest.baselines import NAIVE, SEASONAL, SES, regressors
 from spark_jobs.forecast.backtest.nodes import ALL, BATCH, GAUGE, MIDDLE, SERVED, Forecasts, Say, read
 from spark_jobs.forecast.backtest.scores import geometric_mean, mae, row, strong_naive
-from spark_jobs.forecast.backtest.served import served
+from spark_jobs.forecast.backtest.served import served, served_in_turn
 from spark_jobs.forecast.backtest.splits import check_no_leak, folds_of_runs
 from spark_jobs.forecast.backtest.table import Forecast, Table, table_of, together
 from spark_jobs.forecast.backtest.traces import RUN, Trace, TraceError
@@ -28,6 +30,7 @@ WINDOW_MS = 10_000
 HORIZONS_S = (10, 60, 300)
 FOLDS = 5
 NEW = "new_architecture"
+ALONE = "served_alone"
 ALPHA = 0.5
 # Windows of a run: fewer have no forecast at the longest horizon to judge.
 FEWEST_WINDOWS = 3
@@ -89,7 +92,8 @@ def _forecasts(
 ) -> Iterator[tuple[int, Forecasts]]:
     rows, changes = _lessons(known)
     batch = _changes(Forest.fit(spark, rows, changes, growth=Growth(seed=seed)), asked)
-    ours = [served(table, of) for table, of in zip(asked, batch, strict=True)]
+    ours = served_in_turn(asked, batch)
+    alone = [served(table, of)[0] for table, of in zip(asked, batch, strict=True)]
     for h in HORIZONS_S:
         simple = [table.simple(h, ALPHA) for table in asked]
         points = {name: [of[name] for of in simple] for name in (NAIVE, SEASONAL, SES)}
@@ -102,6 +106,7 @@ def _forecasts(
         }
         models[BATCH] = [read(t, b[h]) for t, b in zip(asked, batch, strict=True)]
         models[SERVED] = [one[h] for one in ours]
+        models[ALONE] = [one[h] for one in alone]
         yield h, models
 
 

@@ -100,6 +100,10 @@ class Conformal:
             moved = self.factors[i] + step * (outside - min(level, 1 - level))
             self.factors[i] = clipped(moved, FACTOR_LIMIT)
 
+    def heir(self) -> Conformal:
+        """What the next series of the same kind starts with: all of it."""
+        return Conformal.from_doc(self.to_doc())
+
     def to_doc(self) -> dict[str, Any]:
         """As stored; at most WINDOW scores."""
         return {

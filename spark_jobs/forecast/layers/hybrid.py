@@ -2,7 +2,7 @@
 
 Weights are the inverse of each layer's discounted absolute loss, to a power (the combination of Bates and Granger
 1969, with absolute losses; a high power follows the leader). The last value is always among the layers, so where
-nothing beats it it serves. After a drift alarm the losses start anew with a short memory, and the old ones come
+nothing clearly beats it it serves. After a drift alarm the losses start anew with a short memory, and the old ones come
 back only where the model proves within a few windows that the alarm was false.
 """
 
@@ -20,6 +20,9 @@ LAYERS = ("last", "batch", "speed", "seasonal")
 # Chosen on the first 60 % of the open node series and on open runs; see docs of the forecasts.
 MEMORY = 0.995
 POWER = 16.0
+# A layer counts as so much worse than it was, and one that is then worse than the last value hardly counts at all.
+HANDICAP = 1.05
+POWER_OF_WORSE = 64.0
 # A layer starts with the losses of so many windows, at these ratios to the last value's.
 PRIOR_WINDOWS = 10.0
 PRIOR = {"last": 1.0, "batch": 0.7, "speed": 0.9, "seasonal": 1.3}
@@ -77,10 +80,17 @@ class Blend:
             values["batch"] = max(0.0, bounded(batch))
         if seasonal is not None:
             values["seasonal"] = max(0.0, bounded(seasonal))
-        raw = {name: self._ratio(name) ** -POWER for name in values}
+        raw = {name: self._worth(name) for name in values}
         total = sum(raw.values())
         weights = {name: share / total for name, share in raw.items()}
         return Layers(values, weights, sum(weights[name] * value for name, value in values.items()))
+
+    def _worth(self, name: str) -> float:
+        """Weight of a layer beside a last value of weight 1."""
+        if name == "last":
+            return 1.0
+        ratio = HANDICAP * self._ratio(name)
+        return float(ratio ** -(POWER if ratio < 1.0 else POWER_OF_WORSE))
 
     def _ratio(self, name: str) -> float:
         """Discounted loss of a layer relative to the last value's, prior included."""
@@ -122,6 +132,13 @@ class Blend:
         self.losses = {}
         self.speed.soften()
         self.drift.reset()
+
+    def heir(self) -> Blend:
+        """What the next series of the same kind starts with: losses and speed layer, and no alarm."""
+        blend = Blend()
+        blend.speed = Speed.from_doc(self.speed.to_doc())
+        blend.losses, blend.unit = dict(self.losses), self.unit
+        return blend
 
     def _judge(self, trial: Trial, model: float, last: float) -> None:
         """Whether the alarm was false: the model does not lose to the last value in the windows that follow."""
