@@ -1,10 +1,8 @@
-"""The registry on a real HTTP S3 server: the one that JOULE_TEST_S3_URI names, else moto's (`pip install
-'moto[s3]' flask flask-cors`), which is not in the lock; without either these tests are left out."""
+"""The registry on an S3 server over HTTP: the one that JOULE_TEST_S3_URI names, else a process of our own."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -27,11 +25,6 @@ from tests.unit.test_forecast_registry import AT, READER, manifest, model_folder
 BUCKET = "joule-models"
 
 
-def moto_server() -> str | None:
-    """Path of moto's server in this environment; one from elsewhere may be of any version."""
-    return shutil.which("moto_server", path=os.path.dirname(sys.executable))
-
-
 @pytest.fixture(scope="module")
 def s3_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URI of an empty bucket."""
@@ -39,15 +32,11 @@ def s3_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    server = moto_server()
-    if server is None:
-        pytest.skip("no S3 server: set JOULE_TEST_S3_URI, or pip install 'moto[s3]' flask flask-cors")
-    port = any_free()
-    log = tmp_path_factory.mktemp("s3") / "s3.log"
+    port, folder = any_free(), tmp_path_factory.mktemp("s3")
     service = Service(
         "s3",
-        [server, "-H", HOST, "-p", str(port)],
-        log,
+        [sys.executable, "-m", "tests.s3_server", str(folder), str(port)],
+        folder / "s3.log",
         ready=lambda: f"port {port}" if is_free(port) else None,
         port=port,
     )
