@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,6 +36,10 @@ NOT_RUNNING = 3
 DEGRADED = 4
 INTERRUPTED = 130
 
+PROSE_WIDTH = 32  # a column of words is not made narrower than this
+COLUMN_GAP = 2
+WIDEST = 10_000
+
 # Names come from clients: a terminal must not obey what stands in them (controls, and marks that turn text).
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -54,32 +58,44 @@ def print_json(data: Any) -> None:
 def print_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, empty: str = "nothing to show"
 ) -> None:
-    """Rows as a table on stdout; what is not known is left blank. `empty` is said where there are no rows."""
+    """Rows as a table on stdout; what is not known is left blank. `empty` is said where there are no rows.
+
+    Nothing is ever cut off: half a number is another number, and half a name finds nothing. On a terminal, prose
+    is wrapped where it is too wide; piped into a file or a tool a row is a line.
+    """
     if not rows:
         say(empty)
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     shown = list(columns or dict.fromkeys(key for row in rows for key in row))
+    on_terminal, needed = sys.stdout.isatty(), 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
+        texts = [cell(row.get(name)) for row in rows]
+        width = max(map(cell_len, [name, *texts]))
+        wraps = on_terminal and width > PROSE_WIDTH and any(" " in text for text in texts)
+        least = PROSE_WIDTH if wraps else width
+        needed += least + COLUMN_GAP
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=not sys.stdout.isatty())
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, no_wrap=not wraps, min_width=least, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(row.get(name))) for name in shown))
-    # Piped into a file or a tool nothing is cut off.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, soft_wrap=not sys.stdout.isatty()).print(table)
+    console = Console(width=None if on_terminal else WIDEST, soft_wrap=not on_terminal)
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def cell(value: Any) -> str:
-    """A value as text for people: not known is blank, never zero."""
+    """A value as text for people: not known is blank, never zero; times to the second."""
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return str(_plain(value))
+        return str(_plain(value.replace(microsecond=0)))
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):

@@ -57,9 +57,26 @@ def _table_row(report: Report, key: str, line: Line) -> Row:
     else:
         shown["kg CO2e"] = line.sums.get("emissions_kg")
     shown |= {"mean W": line.mean_power_w, "runs": len(line.runs), counted: line.counted}
-    if report.by != "node":
-        shown["intensity source"] = line.sources
+    if line.sources:
+        shown["intensity"] = [_mark(report.total.sources.index(source)) for source in line.sources]
     return shown
+
+
+def sources_text(report: Report) -> str:
+    """Where the carbon intensities of the table's lines come from, one line each; empty where there are none."""
+    known = enumerate(() if report.by in PODS else report.total.sources)
+    return "".join(f"{_mark(place)} {source}\n" for place, source in known)
+
+
+def _mark(place: int) -> str:
+    return f"[{place + 1}]"
+
+
+def nothing(report: Report) -> str:
+    """What is said of a report without lines."""
+    if report.by in PODS and report.first is not None:
+        return f"no node of this range tells of {report.by}s; only those metered by Kepler or DCGM do"
+    return "nothing was recorded in this range; try: joule runs ls"
 
 
 def heading(report: Report) -> str:

@@ -13,6 +13,7 @@ from joulestream.output import AsJson, DataDir, MongoUri, print_json, print_tabl
 from joulestream.reports import render
 from joulestream.reports.reading import open_reader, utc_now, when
 from joulestream.reports.report import Range, make_report
+from joulestream.reports.units import in_fitting_units
 
 
 class By(str, Enum):
@@ -69,4 +70,5 @@ def command(
         sys.stdout.write(render.csv_text(report))
     else:
         sys.stdout.write(render.heading(report) + "\n")
-        print_table(render.table_rows(report), empty="nothing was recorded in this range; try: joule runs ls")
+        print_table(in_fitting_units(render.table_rows(report)), empty=render.nothing(report))
+        sys.stdout.write(render.sources_text(report))

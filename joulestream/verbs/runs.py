@@ -19,6 +19,7 @@ from joulestream.context import Context, context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, MongoUri, cell, print_json, print_table, say
 from joulestream.reports.compare import comparison
 from joulestream.reports.reading import base_url, open_store, utc_now, when
+from joulestream.reports.units import in_fitting_units
 from schemas.errors import PipelineError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, add_completion=False, pretty_exceptions_enable=False)
@@ -79,7 +80,7 @@ def ls(
         print_json([_record(ctx, run) for run in found.runs])
         return
     rows = [{title: getattr(run, name) for name, title in LISTED.items()} for run in found.runs]
-    print_table(rows, list(LISTED.values()), empty="no runs match; start one with: joule track -- python …")
+    print_table(in_fitting_units(rows), empty="no runs match; start one with: joule track -- python …")
     if found.matching > len(found.runs):
         say(f"{len(found.runs)} of {found.matching} runs; give a larger --limit to see more")
     if found.runs:

@@ -16,6 +16,7 @@ from joulestream.reports import render
 from joulestream.reports.compare import comparison
 from joulestream.reports.reading import when
 from joulestream.reports.report import Line, Range, Report, total_of
+from joulestream.reports.units import in_fitting_units
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 TIMES = st.integers(-(10**11), 10**11).map(lambda ms: NOW + timedelta(milliseconds=ms))
@@ -133,3 +134,33 @@ def test_no_ratio_to_what_is_zero_or_not_known():
     rows = {row["field"]: row for row in comparison([base, other], only_differences=True)}
     assert rows["energy_kwh"]["ratios"] == [None, None]
     assert rows["emissions_kg"]["ratios"] == [None, None]
+
+
+def sourced(key: str, source: str) -> Line:
+    return Line(key, {"energy_kwh": 1.0}, 0.0, 1, (), (source,))
+
+
+def test_sources_stand_once_below_the_table_and_are_marked_in_its_lines():
+    report = report_of(sourced("a", "table B"), sourced("b", "table A"), sourced("c", "table B"))
+    rows = render.table_rows(report)
+    assert [row["intensity"] for row in rows] == [["[2]"], ["[1]"], ["[2]"], ["[1]", "[2]"]]
+    assert render.sources_text(report) == "[1] table A\n[2] table B\n"
+
+
+def test_a_report_of_pods_without_pods_says_why():
+    nodes_only = Report("pod", Range(None, None, 60), NOW, NOW, (), total_of([]))
+    assert "Kepler" in render.nothing(nodes_only)
+    assert "nothing was recorded" in render.nothing(report_of(by="pod"))
+
+
+def test_a_table_shows_all_energies_in_one_unit_that_fits():
+    rows = [{"run": "a", "kWh": 1.5e-5, "idle kWh": 2e-9, "kg CO2e": 0.3}, {"run": "b", "kWh": None}]
+    assert in_fitting_units(rows) == [
+        {"run": "a", "mWh": pytest.approx(15), "idle mWh": pytest.approx(2e-3), "g CO2e": pytest.approx(300)},
+        {"run": "b", "mWh": None},
+    ]
+
+
+def test_a_table_without_values_keeps_the_stored_units():
+    assert in_fitting_units([{"kWh": None, "kg CO2e": 0.0}]) == [{"kWh": None, "kg CO2e": 0.0}]
+    assert in_fitting_units([]) == []
