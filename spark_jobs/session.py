@@ -22,10 +22,11 @@ FIXED = ("spark.sql.session.timeZone", "spark.speculation")
 ARROW_ROWS = 2000  # times 1 MiB bounds a worker's memory, also for the largest messages
 
 
-def spark_session(name: str, settings: Settings) -> SparkSession:
+def spark_session(name: str, settings: Settings, own: Mapping[str, str] | None = None) -> SparkSession:
     """A session with the pinned jars, UTC, and workers that find this project.
 
-    What is given to `spark-submit` stands. Raises PipelineError where the jars are missing.
+    What is given to `spark-submit` stands. `own` are options that a job of other work than the stream's wants in a
+    session that nobody but us starts. Raises PipelineError where the jars are missing.
     """
     _require_user()
     submitted = is_submitted(os.environ)
@@ -33,7 +34,7 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
     builder = SparkSession.builder.appName(name)
     options = {
         **options_of(settings),
-        **(_cluster_options(settings) if submitted else _own_options(settings)),
+        **(_cluster_options(settings) if submitted else {**_own_options(settings), **(own or {})}),
     }
     given = _given() if submitted else {}
     for key, value in options.items():
@@ -82,7 +83,11 @@ def _own_options(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         # Most of the work is the store's and Python's: compiling Spark's own code further costs more
         # than it saves, half of all the driver's time. A collector with threads of its own wants more cores.
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        # Without the last tiers Java also makes the room for compiled code smaller (48 MiB instead of 240): a job of
+        # two queries fills that within minutes, and then Java compiles nothing any more.
+        "spark.driver.extraJavaOptions": (
+            "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+        ),
         # Where Spark's workers find the project on their path before they start: not with --py-files.
         "spark.python.daemon.module": "spark_jobs.workers",
     }
