@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -24,7 +25,7 @@ from conf.settings import load_settings
 from schemas.errors import PipelineError
 from spark_jobs.comparison import reconcile
 from spark_jobs.session import spark_session
-from spark_jobs.store import Address, connect
+from spark_jobs.store import Address, connect, server_errors
 
 DIFFER = 4
 
@@ -38,13 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         logs.configure(settings, "WARNING")
-        found = reconcile(
-            spark_session("joulestream-reconcile", settings),
-            settings,
-            connect(Address.of(settings)),
-            wanted.repair,
-            Event(),
-        )
+        db = connect(Address.of(settings))
+        with closing(db.client), server_errors("the document store", settings.mongodb):
+            db.command("ping")  # asked before Spark is, which takes a while to start
+            spark = spark_session("joulestream-reconcile", settings)
+            found = reconcile(spark, settings, db, wanted.repair, Event())
     except PipelineError as error:
         logs.fail("reconcile", error)
         return 1

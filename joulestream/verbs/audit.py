@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -61,12 +60,21 @@ def _repair(ctx: Context) -> Any:
     """Run the reconciliation as a process of its own: it needs Spark, which an audit does not."""
     import json
 
+    from joulestream.local.jars import ensure_jars
+    from joulestream.local.java import find_java
+    from joulestream.local.process import ROOT, python
+
+    java = find_java()
+    if ctx.settings.stream.jars_dir is None:
+        ensure_jars(java, say)
     say("comparing every document with the ledger (a Spark batch job; this takes a while) …")
+    own = {"JAVA_HOME": str(java.home), "SPARK_CONF_DIR": str(ROOT / "conf")}
     result = subprocess.run(
-        [sys.executable, "-m", "spark_jobs.reconcile", "--repair"],
-        env={**os.environ, **ctx.settings.environment()},
+        python("spark_jobs.reconcile", "--repair"),
+        env={**os.environ, **ctx.settings.environment(), **own},
         stdout=subprocess.PIPE,
         stderr=None if os.environ.get("JOULE_DEBUG") else subprocess.PIPE,
+        cwd=ROOT,
         check=False,
     )
     if result.returncode not in (OK, DEGRADED):
