@@ -17,6 +17,11 @@ def run_url(base_url: str, run_id: str) -> str:
     return f"{base_url.rstrip('/')}/run?run={quote(run_id, safe='')}"
 
 
+def budget_url(base_url: str, name: str) -> str:
+    """The page of budgets with one of them first."""
+    return f"{base_url.rstrip('/')}/budgets?budget={quote(name, safe='')}"
+
+
 def node_url(base_url: str, node_id: str) -> str:
     """The permalink of one node."""
     return f"{base_url.rstrip('/')}/nodes?node={quote(node_id, safe='')}"

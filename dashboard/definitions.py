@@ -58,7 +58,7 @@ DEFINITIONS: dict[str, Definition] = {
         "Status running, and the newest event is older than the setting dashboard.stale_after_s.",
     ),
     "freshness": Definition(
-        "Freshness",
+        "Newest event (freshness)",
         "s",
         "Age of the newest event of any run that has arrived in the store.",
         "This page's clock minus the largest event time of all runs.",
@@ -118,8 +118,8 @@ DEFINITIONS: dict[str, Definition] = {
     "attributed": Definition(
         "Attributed",
         "kWh",
-        "Energy of a node that is charged to runs.",
-        "Sum over runs of their share of each device's energy in the window.",
+        "Energy of a node that is charged to runs and pods.",
+        "Sum over runs and pods of their share of each device's energy in the window.",
     ),
     "idle": Definition(
         "Idle",
@@ -132,6 +132,12 @@ DEFINITIONS: dict[str, Definition] = {
         "kWh",
         "Energy of work on the node that is no known run.",
         "Energy of the node minus attributed minus idle.",
+    ),
+    "pods": Definition(
+        "Pods",
+        "kWh",
+        "Energy of nodes that is charged to pods, by namespace and pod; a pod that names its run is in the run.",
+        "Sum over windows of the pod's share of each device's energy, as Kepler or DCGM report it.",
     ),
     "consumed": Definition(
         "Consumed",

@@ -93,6 +93,11 @@ def count(value: int | None) -> str:
     return NOT_KNOWN if value is None else f"{value:,}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as `1 forecast` or `1,425 forecasts`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def share(part: float | None, whole: float | None) -> str:
     """A part as a percentage."""
     if part is None or not whole:

@@ -10,6 +10,8 @@ from dashboard.store.intervals import JITTER, last, starts_at, total
 from dashboard.store.rows import RunPoint
 from schemas.units import kwh_from_j, w_from_kwh
 
+# Clocks are read one after the other: a shorter hole than this is none.
+CLOCK_S = 0.1
 ESTIMATED = frozenset({"estimated", "mixed"})
 
 
@@ -58,7 +60,7 @@ def _covering(points: Sequence[RunPoint]) -> list[tuple[datetime, datetime, floa
         if point.energy_kwh is None or not point.covered_s:
             continue
         start = starts_at(point)
-        if end is not None and (start - end).total_seconds() < JITTER * point.covered_s:
+        if end is not None and (start - end).total_seconds() < max(JITTER * point.covered_s, CLOCK_S):
             start = end
         if start < point.at:
             found.append((start, point.at, point.energy_kwh, point.measurement in ESTIMATED))

@@ -36,12 +36,21 @@ def text(title: str, values: Sequence[str | None], definition: str | None = None
     return Column(title, shown, definition)
 
 
-def scaled(title: str, ladder: Sequence[Scale], values: Sequence[float | None], definition: str) -> Column:
-    """Amounts in the unit that suits the largest; where they are too far apart, each in its own."""
-    known = [abs(value) for value in values if value]
+def scaled(
+    title: str,
+    ladder: Sequence[Scale],
+    values: Sequence[float | None],
+    definition: str,
+    beside: Sequence[float | None] = (),
+) -> Column:
+    """Amounts in the unit that suits the largest; where they are too far apart, each in its own.
+
+    `beside`: amounts of a column that these are compared with, so that both get one unit.
+    """
+    known = [abs(value) for value in (*values, *beside) if value]
     if known and max(known) > FAR_APART * min(known):
         return Column(title, list(values), definition, lambda value: display.amount(value, ladder))
-    unit = scale_for(ladder, values)
+    unit = scale_for(ladder, (*values, *beside))
     return Column(f"{title} ({unit.unit})", unit.all(values), definition, display.figures)
 
 
@@ -62,6 +71,7 @@ def run_link(run_id: str) -> str:
 
 def run_columns(runs: Sequence[Run]) -> list[Column]:
     """The table of the Runs page."""
+    mean, peak = [run.mean_power_w for run in runs], [run.peak_power_w for run in runs]
     return [
         Column("", [run_link(run.run_id) for run in runs], url=True),
         text("Run", [run.run_id for run in runs]),
@@ -74,8 +84,8 @@ def run_columns(runs: Sequence[Run]) -> list[Column]:
         Column("Duration", [run.duration_s for run in runs], "duration", display.duration),
         scaled("Energy", ENERGY, [run.energy_kwh for run in runs], "energy"),
         scaled("CO₂e", MASS, [run.emissions_kg for run in runs], "co2e"),
-        scaled("Mean power", POWER, [run.mean_power_w for run in runs], "mean_power"),
-        scaled("Peak power", POWER, [run.peak_power_w for run in runs], "peak_power"),
+        scaled("Mean power", POWER, mean, "mean_power", beside=peak),
+        scaled("Peak power", POWER, peak, "peak_power", beside=mean),
         numbers("Best acc.", [run.best_accuracy for run in runs], "best_accuracy"),
         numbers("Last acc.", [run.last_accuracy for run in runs]),
         numbers("Best loss", [run.best_loss for run in runs], "best_loss"),

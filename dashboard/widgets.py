@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import context
 from dashboard.charts.base import Chart
-from dashboard.definitions import help_of
+from dashboard.definitions import DEFINITIONS, help_of
 from dashboard.store import StoreAway
 from dashboard.tables import Column, frame
 from dashboard.text import for_html, visible
@@ -22,13 +22,7 @@ LIVE_KEY = "live"
 PAGES = "pages"
 # Its buttons would lie over the legend; a double click takes a zoom back.
 PLOT_CONFIG = {"displayModeBar": False}
-STATUS_MARKS = {
-    "running": ("●", "#009E73"),
-    "stale": ("◌", "#B36B00"),
-    "completed": ("✓", "#0072B2"),
-    "failed": ("✕", "#C04A00"),
-    "stopped": ("■", "#6B6B6B"),
-}
+STATUS_MARKS = {"running": "●", "stale": "◌", "completed": "✓", "failed": "✕", "stopped": "■"}
 
 
 @dataclass(frozen=True)
@@ -140,9 +134,9 @@ def run_table(columns: Sequence[Column], key: str, alt: str, **options: Any) -> 
 
 def badge(status: str) -> str:
     """HTML of a run's status: a mark and a word, never a colour alone."""
-    mark, colour = STATUS_MARKS.get(status, ("?", "#6B6B6B"))
-    style = f"color:{colour};border-color:{colour}"
-    return f'<span class="js-badge" style="{style}">{mark} {for_html(status)}</span>'
+    mark, kind = STATUS_MARKS.get(status, "?"), status if status in STATUS_MARKS else "stopped"
+    meant = f' title="{for_html(help_of(status))}"' if status in DEFINITIONS else ""
+    return f'<span class="js-badge js-{kind}"{meant}>{mark} {for_html(status)}</span>'
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> None:
@@ -155,7 +149,21 @@ def prose(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of sentences, which wrap; names included."""
     head = "".join(f"<th>{for_html(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{for_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    st.html(f'<table class="js-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    table = f'<table class="js-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    st.html(f'<div class="js-wide">{table}</div>')
+
+
+def matrix(columns: Mapping[str, Sequence[str]], definitions: Mapping[str, str]) -> None:
+    """A table of texts which wrap; the first column names the rows, with their definition one hover away."""
+    head = "".join(f"<th>{for_html(title)}</th>" for title in columns)
+    body = ""
+    for name, *cells in zip(*columns.values(), strict=True):
+        known = definitions.get(name)
+        term = f' class="js-term" title="{for_html(help_of(known))}"' if known else ""
+        rest = "".join(f"<td>{for_html(cell)}</td>" for cell in cells)
+        body += f"<tr><th><span{term}>{for_html(name)}</span></th>{rest}</tr>"
+    table = f'<table class="js-table js-matrix"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    st.html(f'<div class="js-wide">{table}</div>')
 
 
 def link(label: str, address: str) -> None:
@@ -177,7 +185,12 @@ NO_RUNS = (
 STYLE = """<style>
 .js-note{color:inherit;opacity:.72;font-size:.875rem;margin:0 0 .25rem 0;overflow-wrap:anywhere}
 .js-said{font-size:1.05rem;font-weight:600;margin:.2rem 0 .4rem 0;overflow-wrap:anywhere}
-.js-link{color:#0072B2;text-decoration:none;font-size:.9rem}
+.js-link{color:#0072B2;color:light-dark(#0072B2,#56B4E9);text-decoration:none;font-size:.9rem}
+.js-running{color:#007A58;color:light-dark(#007A58,#2FC79A)}
+.js-stale{color:#945900;color:light-dark(#945900,#E69F00)}
+.js-completed{color:#0072B2;color:light-dark(#0072B2,#56B4E9)}
+.js-failed{color:#B34500;color:light-dark(#B34500,#FF8A3D)}
+.js-stopped{color:#6B6B6B;color:light-dark(#6B6B6B,#A8A8A8)}
 .js-badge{border:1px solid;border-radius:1rem;padding:.05rem .6rem;font-size:.85rem;white-space:nowrap;
 font-weight:600}
 .js-name{font-size:1.9rem;font-weight:650;margin:0 .6rem 0 0;overflow-wrap:anywhere;line-height:1.25}
@@ -188,7 +201,12 @@ padding:0!important;font-size:.9rem}
 .js-facts dd{margin:0;overflow-wrap:anywhere}
 .js-table{border-collapse:collapse;font-size:.9rem;width:100%}
 .js-table th{text-align:left;font-weight:600;opacity:.65;padding:.35rem 1rem .35rem 0}
-.js-table td{vertical-align:top;padding:.35rem 1rem .35rem 0;border-top:1px solid rgba(128,128,128,.2)}
+.js-table td{vertical-align:top;padding:.35rem 1rem .35rem 0;border-top:1px solid rgba(128,128,128,.2);
+overflow-wrap:anywhere}
+.js-wide{overflow-x:auto}
+.js-matrix th,.js-matrix td{min-width:7.5rem;overflow-wrap:anywhere}
+.js-matrix tbody th{vertical-align:top;border-top:1px solid rgba(128,128,128,.2)}
+.js-term{border-bottom:1px dotted;cursor:help}
 [data-testid="stMetric"]{min-width:6.6rem;padding:0}
 [data-testid="stMetric"]>div{padding:.6rem .8rem}
 [data-testid="stMetricValue"]{font-size:1.3rem}

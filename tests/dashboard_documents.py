@@ -175,8 +175,23 @@ def add_windows(db: Documents, dimension: str, key: str | None, events: list[dic
         )
 
 
-def add_nodes(db: Documents, rng: random.Random, now: datetime, names: tuple[str, ...]) -> None:
-    """Two hours of windows per node; 10 minutes are missing."""
+def pods_of(namespaces: tuple[str, ...], energy_kwh: float) -> list[dict[str, Any]]:
+    """Energy of pods, three times as much in each namespace as in the next one."""
+    parts = [3.0 ** -(1 + n) for n in range(len(namespaces))]
+    return [
+        {"namespace": name, "pod": f"{name}-0", "energy_kwh": energy_kwh * part / sum(parts)}
+        for name, part in zip(namespaces, parts, strict=True)
+    ]
+
+
+def add_nodes(
+    db: Documents,
+    rng: random.Random,
+    now: datetime,
+    names: tuple[str, ...],
+    namespaces: tuple[str, ...] = (),
+) -> None:
+    """Two hours of windows per node; 10 minutes are missing. On the last node half of it is charged to pods."""
     first = now.replace(second=0, microsecond=0) - timedelta(hours=2)
     for node in names:
         documents = []
@@ -186,9 +201,11 @@ def add_nodes(db: Documents, rng: random.Random, now: datetime, names: tuple[str
             start = first + timedelta(minutes=minute)
             energy = kwh_from_j(60 * (180 + 60 * math.sin(minute / 9) + rng.uniform(-9, 9)))
             used = energy * (0.55 if minute > 20 else 0.0)
+            pods = pods_of(namespaces, used / 2) if node == names[-1] and used else []
+            of_runs = used / 2 if pods else used
             runs = [
-                {"run_id": "vit-small", "energy_kwh": used * 0.7},
-                {"run_id": "mlp", "energy_kwh": used * 0.3},
+                {"run_id": "vit-small", "energy_kwh": of_runs * 0.7},
+                {"run_id": "mlp", "energy_kwh": of_runs * 0.3},
             ]
             documents.append(
                 {
@@ -207,6 +224,7 @@ def add_nodes(db: Documents, rng: random.Random, now: datetime, names: tuple[str
                     "gpu_utilization_pct": 71.0,
                     "memory_used_mib": 20480.0,
                     "attributed": runs if used else [],
+                    "pods": pods,
                     "attributed_kwh": used,
                     "idle_kwh": energy * 0.35,
                     "unattributed_kwh": energy - used - energy * 0.35,

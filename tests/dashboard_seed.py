@@ -63,7 +63,7 @@ def seed_normal(db: Documents, now: datetime) -> None:
         silent = {"running": 4.0, "stale": 3000.0}.get(status, 1200.0 * (len(RUNS) - number))
         who = {"user_id": user, "model_name": model, "dataset_name": dataset, "region_iso": region}
         add_run(db, rng, run_id, who, status, power, n_events, now - timedelta(seconds=silent))
-    add_nodes(db, rng, now, ("lab-node-1", "lab-node-2"))
+    add_nodes(db, rng, now, ("lab-node-1", "lab-node-2"), ("training", "kube-system"))
     add_stream(db, rng, now)
     seed_ahead(db, now)
 
@@ -118,7 +118,11 @@ def seed_hostile(db: Documents, now: datetime) -> None:
             "epoch": 2**60,
         }
     )
-    add_nodes(db, rng, now, (HOSTILE[0], HOSTILE[2]))
+    add_nodes(db, rng, now, (HOSTILE[0], HOSTILE[2]), HOSTILE[:4])
+    odd_pods = ("none", [3, {"namespace": 5, "pod": "p"}, {"pod": "p", "energy_kwh": "much"}])
+    for minute, pods in enumerate(odd_pods):
+        at = now.replace(second=0, microsecond=0) - timedelta(minutes=5 + minute)
+        db.node_aggregates.update_one({"node_id": HOSTILE[0], "window_start": at}, {"$set": {"pods": pods}})
     add_stream(db, rng, now)
     seed_hostile_ahead(db, rng, now)
     for offset, name in enumerate(HOSTILE):

@@ -16,7 +16,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
     "#CC79A7",
     "#56B4E9",
     "#D55E00",
-    "#4D4D4D",
+    # Grey: at least 3 : 1 on a white and on a dark page.
+    "#7A7A7A",
 )
 COLOURS = (BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")

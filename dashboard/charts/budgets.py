@@ -54,7 +54,9 @@ def bars(budgets: Sequence[Budget]) -> Chart:
     figure.update_xaxes(
         title_text="Percent of the limit",
         range=[0, end],
-        tickvals=[0, *STAGES, *(v for v in (150, 200, 250) if v <= end)],
+        # Beside 100, 90 has no room on a narrow screen; its line tells.
+        tickvals=[0, *(v for v in STAGES if v != 90), *(v for v in (150, 200, 250) if v <= end)],
+        tickangle=0,
         showgrid=True,
         gridcolor=GRID,
     )
@@ -108,7 +110,7 @@ def _interval(
         customdata=[p for _, p, _, _ in known],
         mode="markers",
         name="Forecast, 80 % interval",
-        marker={"color": BLACK, "symbol": "diamond", "size": 9},
+        marker={"color": BLACK, "symbol": "diamond", "size": 10, "line": {"width": 1, "color": "white"}},
         error_x={
             "type": "data",
             "symmetric": False,
@@ -129,7 +131,7 @@ def _words(budgets: Sequence[Budget], end: float) -> str:
         spent = b.share(b.status.actual) if b.status else None
         chance = b.status.probability if b.status else None
         part = f"{display.figures(spent)} % spent" if spent is not None else "spent not known"
-        part += f", breaks with {100 * chance:.0f} %" if chance is not None else ""
+        part += f", break probability {100 * chance:.0f} %" if chance is not None else ""
         said += f"; {shortened(b.name)}: {part}"
     highest = max((b.share(b.status.actual) or 0.0 for b in budgets if b.status), default=0.0)
     said += ". Bars beyond the axis are cut" if highest > end else ""

@@ -31,6 +31,8 @@ TOP = 12
 STACKED = 6
 # Energies further apart than this are drawn on a logarithmic axis.
 WIDE = 30.0
+# Beside the longest bar its text has room.
+ROOM = 1.3
 
 
 def energy_over_time(windows: Sequence[Window], final_before: datetime | None) -> Chart:
@@ -53,7 +55,8 @@ def energy_over_time(windows: Sequence[Window], final_before: datetime | None) -
                     hovertemplate=f"%{{y:.4g}} {unit.unit}",
                 )
             )
-    laid_out(figure, 280).update_layout(barmode="overlay")
+    laid_out(figure, 300).update_layout(barmode="overlay")
+    figure.update_xaxes(title_text="Event time (UTC)")
     figure.update_yaxes(title_text=f"Energy ({unit.unit}) per {display.duration(width_s)}")
     known = [(w.energy_kwh, w.start) for w in windows if w.energy_kwh is not None]
     summary = "No energy in this range."
@@ -85,13 +88,24 @@ def by_group(groups: Sequence[Group], what: str) -> Chart:
             y=list(range(len(rows))),
             orientation="h",
             marker={"color": BLUE},
-            text=[display.energy(value) for _, value in rows],
-            textposition="auto",
+            hoverinfo="skip",
+        )
+    )
+    # Texts apart from the bars: of a bar that is too short to be drawn Plotly shows none.
+    figure.add_trace(
+        go.Scatter(
+            x=unit.all(value for _, value in rows),
+            y=list(range(len(rows))),
+            mode="text",
+            text=[f" {display.energy(value)}" for _, value in rows],
+            textposition="middle right",
+            cliponaxis=False,
             hovertemplate="%{text}<extra></extra>",
         )
     )
     laid_out(figure, 60 + 34 * max(len(rows), 1), legend=False).update_layout(hovermode="closest", bargap=0.3)
-    figure.update_xaxes(title_text=f"Energy ({unit.unit})")
+    longest = unit.of(max((value for _, value in rows), default=0.0)) or 1.0
+    figure.update_xaxes(title_text=f"Energy ({unit.unit})", range=[0, ROOM * longest])
     names = [for_plotly(name, 26) for name, _ in rows]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, autorange="reversed", showgrid=False)
     whole = sum(value for _, value in rows)
@@ -132,7 +146,8 @@ def groups_over_time(windows: Sequence[Window], groups: Sequence[Group], what: s
                 hovertemplate=f"%{{y:.4g}} {unit.unit}",
             )
         )
-    laid_out(figure, 320).update_layout(barmode="stack")
+    laid_out(figure, 340).update_layout(barmode="stack")
+    figure.update_xaxes(title_text="Event time (UTC)")
     figure.update_yaxes(title_text=f"Energy ({unit.unit}) per {display.duration(width_s)}")
     table: dict[str, Sequence[Any]] = {
         "Window starts (UTC)": [display.day_and_time(start) for start in starts]
@@ -184,7 +199,9 @@ def accuracy_and_energy(runs: Sequence[Run]) -> Chart:
     figure.update_xaxes(title_text=f"Energy ({unit.unit})", rangemode="tozero", showgrid=True, gridcolor=GRID)
     energies = [run.energy_kwh for run in known if run.energy_kwh]
     if len(energies) == len(known) > 1 and max(energies) > WIDE * min(energies):
-        figure.update_xaxes(type="log", title_text=f"Energy ({unit.unit}, logarithmic)", dtick=1)
+        figure.update_xaxes(
+            type="log", title_text=f"Energy ({unit.unit}, logarithmic)", dtick=1, exponentformat="power"
+        )
     accuracies = [run.best_accuracy or 0.0 for run in known] or [0.0, 1.0]
     pad = max(0.08 * (max(accuracies) - min(accuracies)), 0.01 * max(map(abs, accuracies)), 1e-3)
     span = [min(accuracies) - pad, max(accuracies) + pad]
@@ -226,6 +243,10 @@ def measure_over_energy(series: Mapping[str, Sequence[RunPoint]], measure: str) 
         )
     laid_out(figure, 340).update_layout(hovermode="closest")
     figure.update_xaxes(title_text=f"Energy so far ({unit.unit})", rangemode="tozero")
+    ends_at = [x[-1] for x, _ in lines.values()]
+    if len(ends_at) > 1 and max(ends_at) > WIDE * min(ends_at) and all(x[0] > 0 for x, _ in lines.values()):
+        title = f"Energy so far ({unit.unit}, logarithmic)"
+        figure.update_xaxes(type="log", title_text=title, dtick=1, exponentformat="power")
     figure.update_yaxes(title_text=measure.capitalize(), rangemode="normal")
     ends = [
         f"{shortened(run_id)} {display.figures(y[-1])} after {display.energy(x[-1])}"

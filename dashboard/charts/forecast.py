@@ -22,6 +22,7 @@ ENDS = {"90": ("p05", "p95"), "80": ("p10", "p90")}
 # A hole longer than this many usual distances between points is a gap.
 GAP = 1.5
 MARKED = 20
+LEAST = timedelta(minutes=10)
 LAYERS = {"batch": "Batch model", "speed": "Speed model", "last": "Last value", "seasonal": "Day before"}
 
 
@@ -79,10 +80,12 @@ def against_actuals(past: PastSeries, drifts: Iterable[datetime] = ()) -> Chart:
     _add_line(figure, broken([(p.at, p.point) for p in points]), "Forecast", RED, "dash", unit)
     _mark_drifts(figure, drifts)
     _dressed(figure, 340, f"Power ({unit.unit})")
+    _at_least(figure, [p.at for p in points])
     n, n_joined = sum(p.n for p in points), sum(p.n_joined for p in points)
     summary = "No forecast has its target in this range."
     if points:
-        summary = f"{n:,} forecasts, of which {n_joined:,} have their actual"
+        met = "has its" if n_joined == 1 else "have their"
+        summary = f"{display.counted(n, 'forecast')}, of which {n_joined:,} {met} actual"
         holes = len(pieces) - 1
         summary += f"; {holes} {'gap' if holes == 1 else 'gaps'}" if holes else ""
         joint = n > len(points)
@@ -109,7 +112,8 @@ def weights(past: PastSeries, drifts: Iterable[datetime] = ()) -> Chart:
     for number, (layer, line) in enumerate(known.items()):
         _add_line(figure, broken(line), LAYERS[layer], colour(number), dash(number), percent)
     _mark_drifts(figure, drifts)
-    _dressed(figure, 260, "Weight (%)")
+    _dressed(figure, 280, "Weight (%)")
+    _at_least(figure, [p.at for p in past.points])
     figure.update_yaxes(range=[0, 104])
     last = {layer: next(v for _, v in reversed(line) if v is not None) for layer, line in known.items()}
     words = ", ".join(f"{LAYERS[layer].lower()} {value:.0f} %" for layer, value in last.items())
@@ -137,7 +141,7 @@ def errors(scores: Mapping[str, Score]) -> Chart:
                 y=unit.all(values),
                 name=name,
                 marker=bar_marker(number),
-                text=[display.power(value) for value in values],
+                text=[display.figures(value) for value in unit.all(values)],
                 textposition="outside",
                 cliponaxis=False,
                 hovertemplate=f"%{{y:.4g}} {unit.unit}",
@@ -146,7 +150,7 @@ def errors(scores: Mapping[str, Score]) -> Chart:
     laid_out(figure, 300).update_layout(barmode="group", bargap=0.35)
     figure.update_yaxes(title_text=f"Mean absolute error ({unit.unit})")
     words = [
-        f"last {span}: {display.figures(score.ratio)} of strong naive ({score.n:,} forecasts)"
+        f"last {span}: {display.figures(score.ratio)} of strong naive ({display.counted(score.n, 'forecast')})"
         for span, score in known.items()
     ]
     summary = f"Error, {'; '.join(words)}." if words else "No forecast has its actual yet."
@@ -235,11 +239,18 @@ def _add_band(
     figure.add_trace(trace)
 
 
+def _at_least(figure: go.Figure, times: Sequence[datetime]) -> None:
+    """An axis of some minutes: of a single point it would count milliseconds."""
+    if times and max(times) - min(times) < LEAST:
+        middle = min(times) + (max(times) - min(times)) / 2
+        figure.update_xaxes(range=[middle - LEAST / 2, middle + LEAST / 2])
+
+
 def _mark_drifts(figure: go.Figure, drifts: Iterable[datetime]) -> None:
     for at in sorted(drifts)[-MARKED:]:
         figure.add_vline(x=at, line={"color": BLACK, "width": 1.5, "dash": "dashdot"})
         figure.add_annotation(
-            x=at, y=1, yref="paper", text="drift", showarrow=False, xanchor="left", font={"size": 11}
+            x=at, y=1, yref="paper", text="drift", showarrow=False, xanchor="right", font={"size": 11}
         )
 
 

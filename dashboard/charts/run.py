@@ -120,7 +120,7 @@ def devices(energy: Energy) -> Chart | None:
                 hovertemplate=f"%{{x:.4g}} {unit.unit}",
             )
         )
-    laid_out(figure, 130).update_layout(barmode="stack", hovermode="closest", bargap=0.3)
+    laid_out(figure, 150).update_layout(barmode="stack", hovermode="closest", bargap=0.3)
     figure.update_xaxes(title_text=f"Energy ({unit.unit})", showgrid=True, gridcolor=GRID)
     figure.update_yaxes(showticklabels=False)
     words = [f"{name} {display.energy(value)} ({display.share(value, whole)})" for name, value in known]

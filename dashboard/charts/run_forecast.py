@@ -51,6 +51,8 @@ def by_epoch(forecast: RunForecast) -> Chart:
     laid_out(figure, 300)
     step = "epoch" if forecast.unit in (None, "epochs") else "part of 50"
     figure.update_xaxes(title_text=f"After {step}", tickformat=",d" if len(history) > FEW else None)
+    if len(history) <= FEW:
+        figure.update_xaxes(tickvals=[h.epoch for h in history])
     figure.update_yaxes(title_text=f"Energy at completion ({unit.unit})", rangemode="normal")
     table: dict[str, Sequence[Any]] = {
         f"After {step}": [h.epoch for h in history],

@@ -14,6 +14,7 @@ from dashboard.store.rows import NodeWindow, Progress
 from dashboard.text import for_plotly, shortened
 from schemas.units import w_from_kwh
 
+LEAST_LAG = 10
 SPLIT = (("attributed", "attributed_kwh"), ("idle", "idle_kwh"), ("unattributed", "unattributed_kwh"))
 
 
@@ -36,13 +37,16 @@ def node_power(windows: Sequence[NodeWindow]) -> Chart:
                 hovertemplate=f"%{{y:.4g}} {unit.unit}",
             )
         )
-    laid_out(figure, 340).update_layout(barmode="stack", bargap=0)
+    laid_out(figure, 360).update_layout(barmode="stack", bargap=0)
+    figure.update_xaxes(title_text="Event time (UTC)")
     figure.update_yaxes(title_text=f"Mean power ({unit.unit})")
     known = [value for value in whole if value is not None]
     summary = "No energy of this node in this range."
     if known:
         low, high = display.power(min(known)), display.power(max(known))
-        summary = f"Between {low} and {high} over {len(known)} windows of {display.duration(width_s)}."
+        span = low if low == high else f"Between {low} and {high}"
+        windows_of = f"{display.counted(len(known), 'window')} of {display.duration(width_s)}"
+        summary = f"{span} over {windows_of}."
     table: dict[str, Sequence[Any]] = {
         "Window starts (UTC)": [display.day_and_time(w.start) for w in windows]
     }
@@ -98,8 +102,12 @@ def lag(progress: Mapping[str, Sequence[Progress]]) -> Chart:
                 hovertemplate="%{y:,}",
             )
         )
-    laid_out(figure, 260)
-    figure.update_yaxes(title_text="Lag (messages)")
+    laid_out(figure, 280)
+    figure.update_xaxes(title_text="Time (UTC)")
+    figure.update_yaxes(title_text="Lag (messages)", tickformat=",d")
+    if max((b.lag or 0 for batches in progress.values() for b in batches), default=0) < LEAST_LAG:
+        # Messages are whole, and a line at zero would lie on the frame.
+        figure.update_yaxes(range=[-0.04 * LEAST_LAG, LEAST_LAG])
     ends = [f"{shortened(query)} {display.count(b[-1].lag)}" for query, b in progress.items() if b]
     rows = [batch for batches in progress.values() for batch in batches]
     table: dict[str, Sequence[Any]] = {

@@ -21,6 +21,7 @@ from dashboard.store.rows import (
     NodeTotal,
     NodeWindow,
     Overview,
+    PodShare,
     Progress,
     Quality,
     Run,
@@ -220,6 +221,16 @@ class Store:
     ) -> tuple[Share, ...]:
         """The runs charged on a node, largest first."""
         return nodes.read_node_runs(self._reader, node_id, since, until)
+
+    def pods(
+        self,
+        node_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        budget_s: float | None = None,
+    ) -> tuple[PodShare, ...]:
+        """The pods charged on a node, or on all of them, largest first. Raises ReadTooSlow after `budget_s`."""
+        return nodes.read_pods(self._reader, node_id, since, until, budget_s)
 
     def quality(self, n_recent: int = 50) -> Quality:
         """What became of all messages, and the newest rejected ones."""

@@ -82,6 +82,7 @@ class ForecastReads:
             | {
                 "_id": {"$subtract": [at, {"$mod": [at, width * 1000]}]},
                 "n": {"$sum": 1},
+                "newest": {"$max": "$target_at"},
                 "n_joined": {"$sum": {"$cond": [{"$gt": ["$joined_at", None]}, 1, 0]}},
             }
         )
@@ -162,13 +163,13 @@ def to_forecast(document: Mapping[str, Any]) -> Forecast | None:
 
 
 def to_past(row: Mapping[str, Any], width_s: int) -> Past:
-    """Joined forecasts from a group of the server; `at` is the end of the bucket."""
+    """Joined forecasts from a group of the server; `at` is the newest target, as the last bucket may still fill."""
     start = datetime.fromtimestamp(row["_id"] / 1000, timezone.utc)
     weights = ((layer, number(row.get(f"w_{layer}"))) for layer in LAYERS)
     return from_document(
         Past,
         row,
-        at=start + timedelta(seconds=width_s),
+        at=date(row.get("newest")) or start + timedelta(seconds=width_s),
         n=int(row["n"]),
         n_joined=int(row["n_joined"]),
         weights=tuple((layer, weight) for layer, weight in weights if weight is not None),

@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboard.store.fields import date, from_document, number, text
 from dashboard.store.reader import Reader
-from dashboard.store.rows import NodeTotal, NodeWindow, Share
+from dashboard.store.rows import NodeTotal, NodeWindow, PodShare, Share
 from dashboard.store.sums import accumulators, bucket_of, totals
 from schemas.documents import NODE_WINDOWS
 from schemas.units import w_from_kwh
@@ -119,6 +119,33 @@ def read_node_runs(
         if text(row["_id"])
     ]
     return tuple(sorted(rows, key=lambda share: -(share.energy_kwh or 0.0)))
+
+
+def read_pods(
+    reader: Reader,
+    node_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    budget_s: float | None = None,
+) -> tuple[PodShare, ...]:
+    """The pods charged on a node (None: on all nodes) over a range, largest first. Raises ReadTooSlow."""
+    names = {"namespace": "$pods.namespace", "pod": "$pods.pod"}
+    pipeline: list[dict[str, Any]] = [
+        {"$match": between(node_id, since, until)},
+        {"$unwind": "$pods"},
+        {"$group": {"_id": names, "energy_kwh": {"$sum": "$pods.energy_kwh"}}},
+    ]
+    found = reader.aggregate(NODE_WINDOWS, pipeline, budget_s)
+    rows = [
+        PodShare(
+            namespace=str(row["_id"]["namespace"]),
+            pod=str(row["_id"]["pod"]),
+            energy_kwh=number(row["energy_kwh"]),
+        )
+        for row in found
+        if text(row["_id"].get("namespace")) and text(row["_id"].get("pod"))
+    ]
+    return tuple(sorted(rows, key=lambda row: (-(row.energy_kwh or 0.0), row.namespace, row.pod)))
 
 
 def read_node_span(

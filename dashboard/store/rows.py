@@ -151,6 +151,15 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PodShare:
+    """What one pod used, on a node or on all of them."""
+
+    namespace: str
+    pod: str
+    energy_kwh: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeWindow:
     """Energy of a node over a window. attributed + idle + unattributed = energy."""
 

@@ -10,7 +10,7 @@ from dashboard import context, display, tables, widgets
 from dashboard.store.alerts import RULES, STATES, Alert, Delivery
 from dashboard.tables import Column
 from dashboard.text import for_html, shortened
-from dashboard.views.links import alert_link, forecast_link
+from dashboard.views.links import alert_link, budget_link, forecast_link
 
 MARKS = {"critical": "▲ critical", "warning": "◆ warning", "info": "● info"}
 NO_ALERTS = (
@@ -25,7 +25,9 @@ def section() -> None:
     st.subheader("Alerts", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         states = st.pills("State", STATES, selection_mode="multi", key="state", bind="query-params")
-        rules = st.pills("Rule", RULES, selection_mode="multi", key="rule", bind="query-params")
+        rules = st.pills(
+            "Rule", RULES, selection_mode="multi", key="rule", bind="query-params", width="stretch"
+        )
     wanted = (tuple(states), tuple(rules))
     found = context.alerts(*wanted)
     ids = tuple(alert.id for alert in found)
@@ -67,7 +69,7 @@ def columns(found: Sequence[Alert]) -> list[Column]:
 
 def subject(alert: Alert) -> str:
     """Who or what an alert is about."""
-    kind = "fleet" if alert.dimension == "all" else display.known(alert.dimension)
+    kind = "all runs" if alert.dimension == "all" else display.known(alert.dimension)
     return f"{kind} {alert.key}" if alert.key else kind
 
 
@@ -166,6 +168,8 @@ def links(alert: Alert) -> None:
     if alert.dimension == "run" and alert.key:
         widgets.link("Open the run", tables.run_link(alert.key))
     own = f"{alert.dimension}/{alert.key or ''}" if alert.dimension in FORECAST else None
+    if alert.budget:
+        widgets.link("Open the budget", budget_link(alert.budget))
     target = dict(alert.evidence).get("target", own)
     if target:
         widgets.link("Open its forecasts", forecast_link(target))

@@ -16,7 +16,7 @@ from dashboard.views import alerts
 
 # An unchanged status is written anew every 30 s; after this the process is surely not there.
 SILENT_S, ROUNDS = 90.0, 5
-SCOPES = {"run": "run", "user": "user", "project": "project", "node": "node", "all": "everybody"}
+SCOPES = {"run": "run", "user": "user", "project": "project", "node": "node", "all": "all runs"}
 NO_BUDGETS = (
     "Add one: `./joule budget add ada-month --user ada --limit 5kWh --period month`",
     "A limit is in kWh, kg or money; of a run, a user, a project, a node or all.",
@@ -84,12 +84,12 @@ def columns(found: Sequence[Budget]) -> list[Column]:
         tables.numbers("Spent (%)", [b.share(s.actual) for b, s in pairs], "budget_spent"),
         tables.text("Expected", [expected(b, s) for b, s in pairs], "budget_forecast"),
         tables.numbers(
-            "Breaks with (%)",
+            "Break probability (%)",
             [100 * s.probability if s.probability is not None else None for s in states],
             "budget_probability",
         ),
         tables.text("Stage", [stage(s) for s in states], "budget_stage"),
-        tables.text("On break", [b.on_break for b in found]),
+        tables.text("When it breaks", [b.on_break for b in found]),
         tables.text(
             "Evaluated", [display.ago(s.evaluated_at, now) if s.evaluated_at else "never" for s in states]
         ),

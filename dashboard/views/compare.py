@@ -14,6 +14,8 @@ from dashboard.text import shortened
 
 MAX_COMPARED = 10
 OFFERED = 500
+# From ten times on a factor reads better than a percentage.
+MANIFOLD_PCT = 900
 Amount = tuple[str, str, Callable[[Any], str]]
 AMOUNTS: tuple[Amount, ...] = (
     ("Energy", "energy_kwh", display.energy),
@@ -26,6 +28,21 @@ AMOUNTS: tuple[Amount, ...] = (
     ("CO₂e per accuracy point", "co2e_per_point_kg", display.co2e),
     ("Gaps", "gap_s", display.duration),
 )
+# Properties whose definition is one hover away.
+DEFINED = {
+    "Energy": "energy",
+    "Emissions": "co2e",
+    "Duration": "duration",
+    "Mean power": "mean_power",
+    "Peak power": "peak_power",
+    "Best accuracy": "best_accuracy",
+    "Best loss": "best_loss",
+    "CO₂e per accuracy point": "co2e_per_point",
+    "Gaps": "gap",
+    "Status": "stale",
+    "Measurement": "measurement",
+    "Intensity source": "intensity",
+}
 TEXTS = (
     ("Status", "status"),
     ("Owner", "user_id"),
@@ -91,7 +108,7 @@ def comparison(run_ids: tuple[str, ...], baseline: str | None, everything: bool)
         return
     st.subheader("Differences", anchor=False)
     differing = differences(runs, base, everything)
-    widgets.table(differing, "differences", "What differs between the runs", height="content")
+    widgets.matrix(differing, DEFINED)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Accuracy and energy", anchor=False)
@@ -128,4 +145,6 @@ def _against(value: Any, own: Any, shown: Callable[[Any], str], is_base: bool) -
     if is_base or value is None or not own:
         return text
     percent = round(100 * (value - own) / abs(own))
+    if percent >= MANIFOLD_PCT:
+        return f"{text} (× {display.figures(value / own)})"
     return f"{text} ({percent:+,} %)" if percent else text

@@ -16,7 +16,7 @@ from dashboard.widgets import Card
 
 RANGES = {"3 h": timedelta(hours=3), "24 h": timedelta(days=1), "7 d": timedelta(days=7)}
 SHOWN_BEFORE = (timedelta(hours=1), timedelta(hours=6))
-KINDS = {"all": "Fleet", "node": "Node", "user": "User", "run": "Run"}
+KINDS = {"all": "All runs", "node": "Node", "user": "User", "run": "Run"}
 NO_FORECASTS = (
     "Forecasts begin with the second closed window of a series: some two minutes after `./joule up`.",
     "`./joule status` tells whether the stream runs.",
@@ -69,7 +69,7 @@ def choose(listed: tuple[Series, ...]) -> str:
         format_func=named,
         key=f"target-{asked}",
         width=420,
-        help="Fleet, nodes, users and runs; those with the newest windows first",
+        help="All runs together, nodes, users and runs; those with the newest windows first",
     )
     if chosen is not None and chosen != asked:
         st.query_params["target"] = chosen
@@ -121,7 +121,7 @@ def upcoming(target: str, horizon_s: int) -> None:
             Card("80 % interval", between(own), "interval"),
             Card("Energy, next hour", parts.kwh(hour.energy_kwh if hour else None), "forecast_energy"),
             Card("Error ÷ naive, 24 h", display.figures(day.ratio), "skill"),
-            Card("80 % held, 24 h", parts.percent(day.coverage(80)), "coverage"),
+            Card("80 % coverage, 24 h", parts.percent(day.coverage(80)), "coverage"),
         ]
     )
     st.subheader("What comes", anchor=False)
@@ -143,12 +143,13 @@ def between(forecast: Forecast | None) -> str:
 
 def actuals(series: Series, start: datetime) -> list[Point]:
     """Power of the last windows, at their ends."""
-    if series.dimension == "node" and series.key:
-        return [(w.end, w.mean_power_w) for w in context.node_windows(series.key, start)]
-    key = "all" if series.dimension == "all" else series.key
-    found = context.windows(series.dimension, (key,), start)
     # Later windows are not closed yet: they can still grow.
     newest = series.last_window_end
+    if series.dimension == "node" and series.key:
+        of_node = context.node_windows(series.key, start)
+        return [(w.end, w.mean_power_w) for w in of_node if newest is None or w.end <= newest]
+    key = "all" if series.dimension == "all" else series.key
+    found = context.windows(series.dimension, (key,), start)
     return [(w.end, w.mean_power_w) for w in found if newest is None or w.end <= newest]
 
 

@@ -98,6 +98,7 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
     slow = [name for name, score in read.items() if score is None]
     found = {name: score or Score() for name, score in read.items()}
     rows = list(found.values())
+    served, naive = [row.served_mae for row in rows], [row.naive_mae for row in rows]
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.subheader("Error beside strong naive", anchor=False)
@@ -107,12 +108,12 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
         columns = [
             tables.text("Last", list(found)),
             tables.counts("Forecasts", [score.n if score else None for score in read.values()]),
-            tables.scaled("Served", POWER, [row.served_mae for row in rows], "served_error"),
-            tables.scaled("Naive", POWER, [row.naive_mae for row in rows], "strong_naive"),
+            tables.scaled("Served", POWER, served, "served_error", beside=naive),
+            tables.scaled("Naive", POWER, naive, "strong_naive", beside=served),
             tables.text("Better naive", [row.naive_name if row.n else None for row in rows]),
             tables.numbers("Error ÷ naive", [row.ratio for row in rows], "skill"),
-            tables.text("In 80 %", [percent(row.coverage(80)) for row in rows], "coverage"),
-            tables.text("In 90 %", [percent(row.coverage(90)) for row in rows], "coverage"),
+            tables.text("80 % coverage", [percent(row.coverage(80)) for row in rows], "coverage"),
+            tables.text("90 % coverage", [percent(row.coverage(90)) for row in rows], "coverage"),
         ]
         widgets.run_table(columns, "scores", "Errors and coverage", height="content")
         widgets.note(

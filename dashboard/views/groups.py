@@ -41,14 +41,15 @@ def content(dimension: str, chosen: str | None) -> None:
         windows = context.windows(dimension, None, start)
         widgets.chart(fleet.groups_over_time(windows, groups, dimension), f"over-{dimension}")
     whole = sum(group.energy_kwh or 0.0 for group in groups)
+    energies = [group.energy_kwh for group in groups]
     columns = [
         tables.text(dimension.capitalize(), [display.known(group.key) for group in groups]),
-        tables.scaled("Energy", ENERGY, [group.energy_kwh for group in groups], "energy"),
+        tables.scaled("Energy", ENERGY, energies, "energy"),
         tables.text("Share", [display.share(group.energy_kwh, whole) for group in groups]),
         tables.scaled("CO₂e", MASS, [group.emissions_kg for group in groups], "co2e"),
-        tables.scaled("CPU", ENERGY, [group.cpu_energy_kwh for group in groups], "energy"),
-        tables.scaled("GPU", ENERGY, [group.gpu_energy_kwh for group in groups], "energy"),
-        tables.scaled("Memory", ENERGY, [group.ram_energy_kwh for group in groups], "energy"),
+        tables.scaled("CPU", ENERGY, [group.cpu_energy_kwh for group in groups], "energy", energies),
+        tables.scaled("GPU", ENERGY, [group.gpu_energy_kwh for group in groups], "energy", energies),
+        tables.scaled("Memory", ENERGY, [group.ram_energy_kwh for group in groups], "energy", energies),
     ]
     if start is None:
         columns.insert(1, tables.counts("Runs", [group.n_runs for group in groups]))

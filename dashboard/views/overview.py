@@ -15,6 +15,7 @@ from dashboard.widgets import Card
 
 RECENT = 8
 HOUR_S = 3600
+STOPPED = "stopped"
 
 
 def page() -> None:
@@ -29,6 +30,7 @@ def page() -> None:
         default="24 h",
         key="range",
         bind="query-params",
+        required=True,
         label_visibility="collapsed",
     )
     widgets.live(over_time)(chosen)
@@ -38,6 +40,7 @@ def page() -> None:
 def figures() -> None:
     """The cards, the sources of the emissions, and the health of the pipeline."""
     found, now = context.overview(), context.utc_now()
+    state = health(found.leases, found.progress, now)
     if found.n_runs == 0:
         widgets.empty("No run has arrived yet.", widgets.NO_RUNS)
     widgets.cards(
@@ -47,17 +50,32 @@ def figures() -> None:
             Card("Power now", display.power(found.power_w), "power_now"),
             Card("Active runs", f"{found.n_active:,} of {found.n_runs:,}", "active"),
             Card("Newest event", display.ago(found.newest_event_at, now), "freshness"),
-            Card("Pipeline", health(found.leases, found.progress, now), "pipeline"),
+            Card("Pipeline", state, "pipeline"),
         ]
     )
+    if state == STOPPED:
+        stopped()
     if found.n_runs:
         widgets.note(sources(found))
     look_ahead()
 
 
+def stopped() -> None:
+    """What a stream that does not run means, and what to do about it."""
+    who = (
+        "Please tell the administrator."
+        if isinstance(context.viewer(), Person)
+        else "`./joule status` tells why; `./joule up` starts it on this machine."
+    )
+    st.warning(
+        f"**The stream does not run.** These figures stand still; new events wait in Kafka. {who}",
+        icon=":material/pause_circle:",
+    )
+
+
 def look_ahead() -> None:
     """The next hour of the fleet, or of a person; open alerts, budgets at risk; nothing where there are none."""
-    dimension, whose = ("user", "yours") if isinstance(context.viewer(), Person) else ("all", "all")
+    dimension, whose = ("user", "your runs") if isinstance(context.viewer(), Person) else ("all", "all runs")
     whole = next((series for series in context.series() if series.dimension == dimension), None)
     newest = whole.last_window_end if whole else None
     fresh = newest is not None and context.utc_now() - newest <= SILENT
@@ -89,7 +107,7 @@ def health(leases: tuple[Lease, ...], progress: tuple[Progress, ...], now: datet
     silent = now - timedelta(seconds=3 * context.settings().stream.lease_s)
     alive = [lease for lease in leases if lease.renewed_at and lease.renewed_at >= silent]
     if len(alive) < max(1, len(leases)):
-        return "stopped"
+        return STOPPED
     behind = sum(batch.lag or 0 for batch in progress)
     return f"{behind:,} behind" if behind else "up to date"
 

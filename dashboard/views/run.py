@@ -200,13 +200,18 @@ def about(run: Run) -> Sequence[tuple[str, str]]:
         ("Last event", display.moment(run.last_event_at)),
         ("Ended", display.moment(run.ended_at) if run.ended_at else "not yet"),
         ("Progress", display.known(", ".join(done))),
-        ("Loss, last and best", f"{display.figures(run.last_loss)}, {display.figures(run.best_loss)}"),
+        ("Loss, last and best", _two(run.last_loss, run.best_loss)),
+        ("Accuracy, last and best", _two(run.last_accuracy, run.best_accuracy)),
         (
-            "Accuracy, last and best",
-            f"{display.figures(run.last_accuracy)}, {display.figures(run.best_accuracy)}",
+            "Events",
+            display.count(run.n_events) + (f" ({run.n_late:,} late)" if run.n_late is not None else ""),
         ),
-        ("Events", f"{display.count(run.n_events)} ({display.count(run.n_late)} late)"),
     ]
+
+
+def _two(last: float | None, best: float | None) -> str:
+    known = last is not None or best is not None
+    return f"{display.figures(last)}, {display.figures(best)}" if known else "not known"
 
 
 def provenance(run: Run) -> Sequence[tuple[str, str]]:

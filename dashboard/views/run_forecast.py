@@ -47,24 +47,20 @@ def block(run_id: str) -> None:
 
 
 def cards(forecast: RunForecast, now: datetime) -> list[Card]:
-    """What is known of the end; of a finished run what came of it."""
+    """What is known of the end; of a finished run the first forecast and what came of it."""
     energy, mass = forecast.energy_kwh, forecast.emissions_kg
+    if forecast.actual_energy_kwh is not None:
+        return finished(forecast, forecast.actual_energy_kwh)
     found = (
         [
             Card("Energy", display.energy(energy.point), "completion"),
-            Card("80 % interval", ends(energy, display.ENERGY), "completion"),
-            Card("Emissions", display.co2e(mass.point if mass else None), "co2e"),
+            Card("Energy, 80 % interval", ends(energy, display.ENERGY), "completion"),
+            Card("Emissions", display.co2e(mass.point if mass else None), "completion"),
+            Card("Emissions, 80 % interval", ends(mass, display.MASS), "completion"),
         ]
         if energy
         else []
     )
-    if forecast.actual_energy_kwh is not None:
-        error = forecast.error_pct
-        return [
-            *found,
-            Card("It was", display.energy(forecast.actual_energy_kwh), "energy"),
-            Card("Mean error", display.NOT_KNOWN if error is None else f"{error:.1f} %", "completion_error"),
-        ]
     per_epoch = display.energy(forecast.per_epoch_kwh)
     if energy is None and forecast.per_epoch_kwh is not None:
         found = [
@@ -76,6 +72,25 @@ def cards(forecast: RunForecast, now: datetime) -> list[Card]:
         found.append(Card("Finishes in", display.duration(left) if left > 0 else "about now", "completion"))
         found.append(Card("Finish, 80 % interval", times(forecast.finishes_at), "completion"))
     return found
+
+
+def finished(forecast: RunForecast, actual_kwh: float) -> list[Card]:
+    """The first forecast beside what came. The last one is no news: it is what the run used."""
+    error = forecast.error_pct
+    first = forecast.history[0].energy_kwh if forecast.history else forecast.energy_kwh
+    early = (
+        [
+            Card("First forecast", display.energy(first.point), "completion"),
+            Card("Its 80 % interval", ends(first, display.ENERGY), "completion"),
+        ]
+        if first
+        else []
+    )
+    return [
+        *early,
+        Card("It was", display.energy(actual_kwh), "energy"),
+        Card("Mean error", display.NOT_KNOWN if error is None else f"{error:.1f} %", "completion_error"),
+    ]
 
 
 def times(when: When) -> str:
@@ -121,7 +136,7 @@ def budgets(counted: list[Budget]) -> None:
         tables.text("Limit", [amount(budget.limit, budget.unit) for budget in counted]),
         tables.numbers("Spent (%)", spent, "budget_spent"),
         tables.numbers(
-            "Breaks with (%)",
+            "Break probability (%)",
             [100 * s.probability if s and s.probability is not None else None for s in states],
             "budget_probability",
         ),

@@ -63,7 +63,7 @@ def filters() -> tuple[RunFilter, str]:
                     bind="query-params",
                     format_func=shortened,
                     placeholder="any",
-                    width=186,
+                    width=165,
                 )
             )
     wanted = RunFilter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from conf.links import run_url
+from conf.links import budget_url, run_url
 from joulestream.alerting import alerts, stages
 from joulestream.alerting.budgets import Budget
 from joulestream.alerting.evaluation import Evaluation, forecast_doc
@@ -31,7 +31,7 @@ def budget_alert(
     """The document of a new alert. `to`: channels that deliver it, and runs that it asks to stop."""
     budget, period = evaluation.budget, evaluation.period
     channels, stop_runs = to
-    link = f"{base_url}/budgets" if budget.scope != "run" else run_url(base_url, str(budget.key))
+    link = budget_url(base_url, budget.name) if budget.scope != "run" else run_url(base_url, str(budget.key))
     alert: Doc = {
         "_id": alert_id_of(budget, step.basis, step.stage_pct, period.label),
         "schema_version": documents.DOCUMENT_VERSION,

@@ -44,6 +44,7 @@ READS: Mapping[str, Call] = {
     "nodes": lambda s: s.nodes(),
     "node_windows": lambda s: s.node_windows("lab-node-1"),
     "node_runs": lambda s: s.node_runs("lab-node-1"),
+    "pods": lambda s: s.pods(),
     "quality": lambda s: s.quality(),
     "queries": lambda s: s.queries(),
     "leases": lambda s: s.leases(),
@@ -172,6 +173,8 @@ def test_messages_and_hosts_are_for_all_seers(everything: Store) -> None:
     assert ada.quality().recent == ()
     assert everything.nodes()
     assert ada.nodes() == ()
+    assert everything.pods()
+    assert ada.pods() == ()
     assert all(lease.host is None for lease in ada.leases())
     assert [lease.query for lease in ada.leases()] == [lease.query for lease in everything.leases()]
     assert all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -82,6 +83,13 @@ def test_past_forecasts_are_joined_in_the_server_and_gaps_stay_away(normal: Stor
     assert len(coarse.points) <= 40
     assert sum(point.n_joined for point in coarse.points) == len(rows)
     assert all(sum(dict(point.weights).values()) == pytest.approx(1.0) for point in coarse.points)
+
+
+def test_no_mean_of_past_forecasts_stands_ahead_of_the_newest_window(normal: Store) -> None:
+    newest = NOW - timedelta(minutes=2)
+    points = normal.forecasts.past(NODE, 60, newest - 3 * HOUR, newest, 40).points
+    assert points[-1].at == newest
+    assert [later.at - point.at for point, later in pairwise(points[:3])] == [timedelta(minutes=5)] * 2
 
 
 def test_reads_of_past_forecasts_begin_with_exactly_the_fields_of_their_index() -> None:

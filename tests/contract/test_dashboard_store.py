@@ -78,6 +78,7 @@ def test_an_empty_store_answers_everything_with_nothing(empty: Store) -> None:
     assert empty.windows("all", ["all"]) == ()
     assert empty.nodes() == ()
     assert empty.node_windows("n") == ()
+    assert empty.pods() == empty.pods("n") == ()
     assert empty.quality().accounts == ()
     assert empty.queries() == ()
     assert empty.forecasts.series() == ()
@@ -187,6 +188,25 @@ def test_a_node_is_split_without_a_rest(normal: Store) -> None:
     )
 
 
+def test_pods_of_a_node_and_of_all_hold_what_is_charged_to_them(normal: Store) -> None:
+    pods, node = normal.pods("lab-node-2"), next(n for n in normal.nodes() if n.node_id == "lab-node-2")
+    assert [(pod.namespace, pod.pod) for pod in pods] == [
+        ("training", "training-0"),
+        ("kube-system", "kube-system-0"),
+    ]
+    charged = [*pods, *normal.node_runs("lab-node-2")]
+    assert sum(share.energy_kwh or 0 for share in charged) == pytest.approx(node.attributed_kwh, rel=1e-9)
+    assert normal.pods() == pods
+    assert normal.pods("lab-node-1") == ()
+    assert normal.pods(None, NOW - timedelta(minutes=10))[0].energy_kwh < pods[0].energy_kwh  # type: ignore[operator]
+
+
+def test_pods_without_a_name_are_left_out(hostile: Store) -> None:
+    found = hostile.pods()
+    assert {pod.namespace for pod in found} == set(HOSTILE[:4])
+    assert hostile.pods(HOSTILE[0]) == ()
+
+
 def test_every_consumed_message_is_accounted_for(normal: Store) -> None:
     quality = normal.quality()
     assert dict(quality.reasons) == {"invalid_timestamp": 36, "not_finite": 24}
@@ -223,6 +243,7 @@ def test_nothing_but_reads_is_sent(store: Any, normal: Store) -> None:
             lambda: reads.forecasts.past(NODE, 60, NOW - HOUR, NOW, 9), reads.forecasts.models, reads.budgets.all,
             lambda: reads.forecasts.of_run("vit-small"), reads.alerts.some, reads.alerts.n_open,
             lambda: reads.alerts.of("node", "lab-node-1"), lambda: reads.alerts.one("a"),
+            reads.pods,
         ):  # fmt: skip
             call()
     assert commands.names <= READS

@@ -151,3 +151,55 @@ def test_empty_data_makes_charts_with_a_word_and_no_error() -> None:
 def test_ten_lines_differ_by_colour_and_dash_together() -> None:
     assert len({(colour(n), dash(n)) for n in range(10)}) == 10
     assert len(set(COLOURS)) == 7
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        fleet.energy_over_time([window(0, 1.0)], T0),
+        fleet.groups_over_time([window(0, 1.0, "ada")], [Group(key="ada", energy_kwh=1.0)], "user"),
+        system.node_power([NodeWindow(start=T0, end=T0 + MIN, energy_kwh=1.0, covered_s=60.0)]),
+        system.lag({"node": [Progress(query="node", at=T0, lag=0)]}),
+    ],
+    ids=["energy", "groups", "node", "lag"],
+)
+def test_an_axis_of_time_names_its_zone(chart: Chart) -> None:
+    assert chart.figure.layout.xaxis.title.text.endswith("(UTC)")
+
+
+def test_a_group_too_small_to_be_seen_has_its_energy_beside_it() -> None:
+    groups = [Group(key="a", energy_kwh=1000.0), Group(key="b", energy_kwh=1e-9)]
+    chart = fleet.by_group(groups, "user")
+    texts = next(trace for trace in chart.figure.data if trace.type == "scatter")
+    assert [text.strip() for text in texts.text] == ["1.00 MWh", "1.00 µWh"]
+    assert chart.figure.layout.xaxis.range[1] > 1.0
+
+
+def test_lag_is_counted_in_whole_messages_above_the_frame() -> None:
+    axis = system.lag({"node": [Progress(query="node", at=T0, lag=0)]}).figure.layout.yaxis
+    assert axis.tickformat == ",d"
+    assert axis.range[0] < 0 < 1 < axis.range[1]
+    assert system.lag({"node": [Progress(query="node", at=T0, lag=99)]}).figure.layout.yaxis.range is None
+
+
+def test_a_constant_power_is_no_span() -> None:
+    windows = [
+        NodeWindow(start=T0 + n * MIN, end=T0 + (n + 1) * MIN, energy_kwh=1.0, covered_s=60.0) for n in (0, 1)
+    ]
+    assert system.node_power(windows).summary == "60.0 kW over 2 windows of 1 min."
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(2.0, None), (1000.0, "log")])
+def test_what_the_energy_bought_is_drawn_by_decades_where_energies_are_far_apart(
+    factor: float, kind: str | None
+) -> None:
+    series = {
+        name: [
+            RunPoint(at=T0, energy_kwh=kwh, accuracy=0.5),
+            RunPoint(at=T0 + MIN, energy_kwh=kwh, accuracy=0.9),
+        ]
+        for name, kwh in (("a", 1.0), ("b", factor))
+    }
+    axis = fleet.measure_over_energy(series, "accuracy").figure.layout.xaxis
+    assert axis.type == kind
+    assert ("logarithmic" in axis.title.text) is (kind == "log")

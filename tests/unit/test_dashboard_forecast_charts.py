@@ -160,3 +160,28 @@ def test_few_epochs_have_bars_and_many_have_a_band(n: int, filled: bool) -> None
     assert (error.array is not None) is not filled
     assert list(trace(chart, "Actual").y) == [1.1, 1.1]
     assert "it was 1.10 kWh" in chart.summary
+
+
+def test_an_axis_of_one_forecast_spans_minutes_and_it_is_counted_as_one() -> None:
+    series = PastSeries(points=(past(0, 99.0),), width_s=60)
+    chart = charts.against_actuals(series)
+    for figure in (chart.figure, charts.weights(series).figure):
+        start, end = figure.layout.xaxis.range
+        assert (start, end) == (T0 - 5 * MIN, T0 + 5 * MIN)
+    assert chart.summary == "1 forecast, of which 1 has its actual."
+    long = charts.against_actuals(PastSeries(points=tuple(past(m, 99.0) for m in range(60)), width_s=60))
+    assert long.figure.layout.xaxis.range is None
+
+
+def test_errors_are_written_without_the_unit_that_the_axis_has() -> None:
+    score = Score(n=1, served_sum=0.106, last_sum=0.106, seasonal_sum=0.106)
+    chart = charts.errors({"hour": score})
+    assert [list(bars.text) for bars in chart.figure.data] == [["106"], ["106"]]
+    assert chart.figure.layout.yaxis.title.text == "Mean absolute error (mW)"
+    assert "(1 forecast)" in chart.summary
+
+
+def test_a_run_with_few_forecasts_has_ticks_at_its_epochs_only() -> None:
+    history = tuple(EpochForecast(epoch=e, at=T0, energy_kwh=Span(point=1.0)) for e in (1, 2))
+    chart = run_forecast.by_epoch(RunForecast(history=history))
+    assert list(chart.figure.layout.xaxis.tickvals) == [1, 2]

@@ -65,6 +65,11 @@ def test_a_bucket_is_known_by_its_end() -> None:
     assert made.weights == (("last", 1.0),)
 
 
+def test_a_bucket_that_still_fills_stands_at_its_newest_target() -> None:
+    row = {"_id": int(T0.timestamp() * 1000), "n": 2, "n_joined": 2, "newest": T0 + timedelta(minutes=2)}
+    assert to_past(row, 300).at == T0 + timedelta(minutes=2)
+
+
 def test_a_drift_alarm_is_read_per_horizon() -> None:
     at_ms = int(T0.timestamp() * 1000)
     states = {"60": {"drift_ms": at_ms}, "300": 1, "900": {"drift_ms": 10**30}}
@@ -185,6 +190,30 @@ def test_a_run_without_total_epochs_shows_its_rate_and_a_finished_one_its_error(
     assert {card.label: card.value for card in soon}["Finishes in"] == "1 h"
 
 
+def test_a_run_shows_the_intervals_of_energy_and_emissions() -> None:
+    spans = {
+        "energy_kwh": {"point": 1.0, "p10": 0.5, "p90": 1.5},
+        "emissions_kg": {"point": 0.2, "p10": 0.1, "p90": 0.3},
+    }
+    shown = {card.label: card.value for card in cards(run_forecast(**spans), T0)}
+    assert shown["Energy, 80 % interval"] == "0.500 – 1.50 kWh"
+    assert shown["Emissions, 80 % interval"] == "100 – 300 g"
+
+
+def test_a_finished_run_shows_its_first_forecast_and_not_the_last_one() -> None:
+    history = [
+        {"epoch": epoch, "energy_kwh": {"point": point, "p10": 0.5 * point, "p90": 2.0 * point}}
+        for epoch, point in ((1, 3.0), (2, 1.0))
+    ]
+    done = run_forecast(energy_kwh={"point": 1.0}, history=history, actual_energy_kwh=1.0, error_pct=100.0)
+    assert [(card.label, card.value) for card in cards(done, T0)] == [
+        ("First forecast", "3.00 kWh"),
+        ("Its 80 % interval", "1.50 – 6.00 kWh"),
+        ("It was", "1.00 kWh"),
+        ("Mean error", "100.0 %"),
+    ]
+
+
 def test_intervals_are_written_in_one_unit() -> None:
     assert ends(Span(point=1.0, p10=0.5, p90=1.5), ENERGY) == "0.500 – 1.50 kWh"
     assert ends(Span(point=1.0), ENERGY) == "–"
@@ -211,5 +240,5 @@ def test_a_run_counts_for_the_budgets_of_what_it_belongs_to(
 
 
 def test_series_have_names() -> None:
-    assert named("all/") == "Fleet"
+    assert named("all/") == "All runs"
     assert named("node/a/b") == "Node · a/b"

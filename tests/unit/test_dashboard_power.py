@@ -34,6 +34,11 @@ def test_neighbours_with_a_little_jitter_have_no_gap() -> None:
     assert [piece.power_w is None for piece in pieces] == [False, False, False]
 
 
+def test_the_time_between_two_readings_of_a_clock_is_no_gap() -> None:
+    pieces = segments([point(5, 100), point(5.003, 100, length_s=0.002)], 100)
+    assert [piece.power_w is None for piece in pieces] == [False, False]
+
+
 def test_a_hole_is_a_gap_and_not_zero() -> None:
     pieces = segments([point(5, 100), point(100, 50)], 100)
     assert [piece.power_w for piece in pieces] == [pytest.approx(100), None, pytest.approx(50)]
