@@ -1,8 +1,9 @@
 """The training of the forecasts' model, as a process of its own beside the stream and at low priority.
 
-`python -m spark_jobs.forecast.retrain [--data PATH] [--no-promote] [--scheduled]` prints one JSON object. The
-score decides who serves; the stream follows the registry's pointer by itself. With `--scheduled` it trains only
-where the newest model is older than forecast.retrain_every_s.
+`python -m spark_jobs.forecast.retrain [--data PATH] [--no-promote] [--scheduled] [--progress]` prints one JSON object.
+The score decides who serves; the stream follows the registry's pointer by itself. With `--scheduled` it trains only
+where the newest model is older than forecast.retrain_every_s. With `--progress` lines before it, {"progress": TEXT}
+each, say what is done.
 
 Exit code: 0 a model was promoted (or, scheduled, there was nothing to do), 1 an error, 4 none was.
 """
@@ -25,6 +26,7 @@ if __package__ in (None, ""):  # under spark-submit the folder of this file is o
 from conf import logs
 from conf.settings import Settings, load_settings
 from schemas.errors import PipelineError
+from spark_jobs.forecast.learning.challenge import silent
 from spark_jobs.forecast.learning.lock import BusyError, alone
 from spark_jobs.forecast.learning.mirror import mirror
 from spark_jobs.forecast.learning.trainer import (
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="PATH", help="learn from this file or folder instead")
     parser.add_argument("--no-promote", action="store_true", help="store the model, but let it not serve")
     parser.add_argument("--scheduled", action="store_true", help="only where the newest model is old enough")
+    parser.add_argument("--progress", action="store_true", help="also a line for each thing that is done")
     wanted = parser.parse_args(argv)
     os.nice(max(0, NICE - os.nice(0)))
     try:
@@ -90,19 +93,34 @@ def _run(settings: Settings, wanted: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _train(settings: Settings, registry: Registry, wanted: argparse.Namespace, now: datetime) -> Trained:
+    say = _progress if wanted.progress else silent
+    say("reading the past")
     table, source = _past(settings, wanted.data, now)
     enough_for(table, cut_of(table))  # before Spark starts, which takes seconds and hundreds of MiB
     from spark_jobs.session import spark_session
 
+    say(f"{len(table.issued_ms)} windows; starting Spark")
     small = settings.model_copy(update={"stream": settings.stream.model_copy(update=_SMALL)})
-    spark = spark_session("joulestream-retrain", small)
+    spark = spark_session("joulestream-retrain", small, _NUMERIC)
     try:
-        return train_and_store(spark, settings, registry, table, source, not wanted.no_promote, now)
+        return train_and_store(spark, settings, registry, table, source, not wanted.no_promote, now, say)
     finally:
         spark.stop()
 
 
+def _progress(said: str) -> None:
+    sys.stdout.write(json.dumps({"progress": said}) + "\n")
+    sys.stdout.flush()
+
+
 _SMALL = {"master": "local[2]"}
+# Nearly all of a training is arithmetic in Spark's own code, which Java's last compiler makes about half as dear again;
+# what it shuffles within its one process is not worth compressing.
+_NUMERIC = {
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
+    "spark.shuffle.compress": "false",
+    "spark.shuffle.spill.compress": "false",
+}
 
 
 def _past(settings: Settings, data: Path | None, now: datetime) -> tuple[Table, str]:

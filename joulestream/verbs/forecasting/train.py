@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -51,23 +53,41 @@ def _train(ctx: Context, data: Path | None, promote: bool) -> dict[str, Any]:
     from joulestream.local.java import find_java
     from joulestream.local.process import ROOT, python
 
-    flags = ["--data", str(data.absolute())] if data else []
+    flags = ["--progress", *(["--data", str(data.absolute())] if data else [])]
     flags += [] if promote else ["--no-promote"]
-    say("training a model (a Spark job at low priority; this takes a minute or two) …")
-    environment = {"JAVA_HOME": str(find_java().home), "SPARK_CONF_DIR": str(ROOT / "conf")}
-    result = subprocess.run(
-        python("spark_jobs.forecast.retrain", *flags),
-        env={**os.environ, **ctx.settings.environment(), **environment},
-        stdout=subprocess.PIPE,
-        stderr=None if os.environ.get("JOULE_DEBUG") else subprocess.PIPE,
-        cwd=ROOT,
-        check=False,
+    say(
+        "training a model (a Spark job at low priority; this takes a minute or two where nothing else runs) …"
     )
-    if result.returncode not in (OK, DEGRADED):
-        lines = (result.stderr or b"").decode(errors="replace").strip().splitlines()
-        say(f"the training failed: {lines[-1] if lines else 'JOULE_DEBUG=1 shows why'}")
-        raise typer.Exit(ERROR)
-    found: dict[str, Any] = json.loads(result.stdout)
+    environment = {"JAVA_HOME": str(find_java().home), "SPARK_CONF_DIR": str(ROOT / "conf")}
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            python("spark_jobs.forecast.retrain", *flags),
+            env={**os.environ, **ctx.settings.environment(), **environment},
+            stdout=subprocess.PIPE,
+            stderr=None if os.environ.get("JOULE_DEBUG") else errors,
+            cwd=ROOT,
+        ) as process,
+    ):
+        found = _followed(process.stdout or ())
+        if process.wait() not in (OK, DEGRADED) or found is None:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            say(f"the training failed: {lines[-1] if lines else 'JOULE_DEBUG=1 shows why'}")
+            raise typer.Exit(ERROR)
+    return found
+
+
+def _followed(lines: Iterable[bytes]) -> dict[str, Any] | None:
+    """The result of a training, whose progress is said as it comes; None where it ends without one."""
+    began_s = monotonic()
+    found = None
+    for line in lines:
+        told: dict[str, Any] = json.loads(line)
+        if "progress" in told:
+            say(f"{monotonic() - began_s:5.0f} s  {told['progress']}")
+        else:
+            found = told
     return found
 
 

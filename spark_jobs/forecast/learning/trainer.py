@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from conf.settings import Settings
 from schemas.times import from_ms
 from spark_jobs.forecast.errors import ModelError
-from spark_jobs.forecast.learning.challenge import Challenge, Champion, challenge
+from spark_jobs.forecast.learning.challenge import Challenge, Champion, Say, challenge, silent
 from spark_jobs.forecast.learning.history import days_before, read_history
 from spark_jobs.forecast.learning.promotion import CHALLENGER, PROMOTED
 from spark_jobs.forecast.learning.training import Table
@@ -106,12 +106,16 @@ def train_and_store(
     source: str,
     promote: bool,
     now: datetime,
+    say: Say = silent,
 ) -> Trained:
-    """Train a challenger, store it whatever it is worth, and let it serve where it wins and `promote` says so."""
+    """Train a challenger, store it whatever it is worth, and let it serve where it wins and `promote` says so.
+
+    `say` hears what is done, in sentences.
+    """
     began_s = monotonic()
     version = f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
     champion, lost = champion_of(spark, registry, settings)
-    result = challenge(partial(Forest.fit, spark, version=version), table, champion)
+    result = challenge(partial(Forest.fit, spark, version=version, say=say), table, champion, say)
     wins = result.decision.verdict == PROMOTED
     verdict = result.decision.verdict if promote or not wins else CHALLENGER
     reason = result.decision.reason + ("" if promote or not wins else "; not promoted, as was asked")

@@ -113,15 +113,16 @@ def enough_for(table: Table, cut_ms: float) -> tuple[int, ...]:
     Raises TooLittleError where there is none.
     """
     known = before(table, cut_ms)[1]
-    later = table.where(table.issued_ms > cut_ms).changes
-    found = tuple(
-        h
-        for h in sorted(table.changes)
-        if np.isfinite(known[h]).sum() >= FEWEST_TO_LEARN and np.isfinite(later[h]).sum() >= FEWEST_TO_JUDGE
-    )
+    found = tuple(h for h in can_judge(table, cut_ms) if np.isfinite(known[h]).sum() >= FEWEST_TO_LEARN)
     if not found:
         raise TooLittleError(_too_little(len(table.issued_ms), tuple(table.changes)))
     return found
+
+
+def can_judge(table: Table, cut_ms: float) -> tuple[int, ...]:
+    """The horizons (s) with enough actuals to judge by after `cut_ms`."""
+    later = table.where(table.issued_ms > cut_ms).changes
+    return tuple(h for h in sorted(later) if np.isfinite(later[h]).sum() >= FEWEST_TO_JUDGE)
 
 
 def cut_of(table: Table, share: float = TEST_SHARE) -> float:

@@ -11,7 +11,7 @@ training change lies in which leaf (Parquet) and what the columns mean (JSON).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,12 @@ class Forest:
         changes: Mapping[int, Floats],
         version: str = "none",
         growth: Growth | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Forest:
         """Learn the changes from the last value (W), per horizon of shape (n,), NaN where there is no actual.
 
         `rows` has shape (n, len(FEATURES)). Horizons with fewer than FEWEST_ROWS actuals are left out.
-        Raises ModelError where none is left.
+        `say` hears of each horizon that is learned. Raises ModelError where none is left.
         """
         growth = growth or Growth()
         inputs, level = _split(rows)
@@ -101,7 +102,11 @@ class Forest:
         labels = {_label(h): _ranks(targets[h]) for h in horizons}
         table = _frame(spark, inputs, labels).coalesce(1).cache()
         try:
-            stages: list[Transformer] = [_grow(table, h, growth) for h in horizons]
+            stages: list[Transformer] = []
+            for h in horizons:
+                stages.append(_grow(table, h, growth))
+                if say is not None:
+                    say(f"learned {h} s ahead from {known[h].sum()} windows")
             pipeline = PipelineModel(stages)
             found = _leaves_of(pipeline.transform(table), horizons)
         finally:
