@@ -38,6 +38,12 @@ class Forecast(Section):
         None,
         description="folder or `s3://` URI of the models; unset: `models` in the data folder",
     )
+    mlflow_uri: str | None = Field(
+        None,
+        pattern=r"^[^@]*$",
+        description="MLflow server that gets a copy of each model that begins to serve; who we are says its own "
+        "environment (MLFLOW_TRACKING_USERNAME …); unset: none",
+    )
     retrain_every_s: float = Field(
         21_600.0, ge=60, description="time between trainings of a challenger, by a process of its own"
     )

@@ -29,6 +29,7 @@ from schemas.errors import PipelineError
 from spark_jobs.forecast.learning.challenge import silent
 from spark_jobs.forecast.learning.lock import BusyError, alone
 from spark_jobs.forecast.learning.mirror import mirror
+from spark_jobs.forecast.learning.tracking import tell_mlflow
 from spark_jobs.forecast.learning.trainer import (
     Trained,
     horizons_of,
@@ -89,6 +90,9 @@ def _run(settings: Settings, wanted: argparse.Namespace) -> Mapping[str, Any]:
             mirror(connect(Address.of(settings)), registry)
     except PipelineError as error:
         logging.getLogger(__name__).warning("model_registry is not up to date: %s", error)
+    if trained.promoted:
+        cache = settings.data_dir / "cache" / "models"
+        tell_mlflow(settings.forecast.mlflow_uri, registry, trained.manifest.version, cache)
     return trained.to_doc()
 
 

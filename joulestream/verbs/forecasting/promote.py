@@ -31,6 +31,7 @@ def command(
     Exit code 1 if it is not there, damaged, of another version, or worse than naive at every horizon.
     """
     from spark_jobs.forecast.learning.mirror import pointer_of
+    from spark_jobs.forecast.learning.tracking import tell_mlflow
     from spark_jobs.forecast.models.registry import Registry
 
     ctx = context(data_dir, {"mongodb.uri": mongodb_uri})
@@ -41,11 +42,16 @@ def command(
     before = pointer_of(registry)[0].version
     registry.promote(wanted, datetime.now(timezone.utc))
     tell_documents(ctx, registry)
+    problem = tell_mlflow(
+        ctx.settings.forecast.mlflow_uri, registry, wanted, ctx.data_dir / "cache" / "models"
+    )
     if as_json:
         print_json({"serving": wanted, "before": before})
         return
     now = f"model {wanted} serves" if wanted else "no model serves: forecasts do with the other layers"
     say(f"{now} (before: {before or NONE})")
+    if problem is not None:
+        say(problem)
 
 
 def _check(ctx: Context, registry: Registry, version: str) -> None:
