@@ -111,14 +111,20 @@ class Outbox:
         return n_due
 
     def due(self, at: datetime) -> Iterator[tuple[str, int, Doc]]:
-        """Alert, place and entry of each delivery whose time has come, oldest alert first."""
+        """Alert, place and entry of each delivery whose time has come; first those that have been due the longest.
+
+        So what is tried again and again does not keep what is new from its first try.
+        """
         fields = {"deliveries": 1, "raised_at": 1, "state": 1}
         waiting = self._alerts.find({"deliveries.state": alerts.PENDING}, fields)
-        for doc in sorted(waiting, key=lambda doc: (doc["raised_at"], str(doc["_id"]))):
+        found = []
+        for doc in waiting:
             for place, entry in enumerate(doc["deliveries"]):
-                due = entry["state"] == alerts.PENDING and entry.get("next_at", at) <= at
-                if due and not _overtaken(doc, entry):
-                    yield doc["_id"], place, entry
+                since = entry.get("next_at", at)
+                if entry["state"] == alerts.PENDING and since <= at and not _overtaken(doc, entry):
+                    found.append((since, doc["raised_at"], str(doc["_id"]), place, entry))
+        for _, _, alert_id, place, entry in sorted(found, key=lambda one: one[:4]):
+            yield alert_id, place, entry
 
     def claim(self, alert_id: str, place: int, entry: Mapping[str, Any], at: datetime) -> Claim | None:
         """Take a delivery; None where another was faster."""

@@ -223,6 +223,19 @@ def test_a_webhook_that_hangs_holds_no_mail_up(stream_db: Db) -> None:
         made.close(20)
 
 
+def test_what_is_tried_again_keeps_nothing_from_its_first_try(stream_db: Db) -> None:
+    old = [put(stream_db, f"a{n}", "webhook") for n in range(3)]
+    outbox = Outbox(stream_db, 5.0, random.Random(1))
+    for found in list(outbox.due(NOW)):
+        claim = outbox.claim(*found, NOW)
+        assert claim is not None
+        outbox.not_sent(claim, "away", True, NOW)
+    new = put(stream_db, "b", "webhook", raised_at=NOW + timedelta(milliseconds=500))
+    order = [identity for identity, _, _ in outbox.due(NOW + timedelta(seconds=30))]
+    assert order[0] == new
+    assert sorted(order[1:]) == old
+
+
 def test_a_claim_whose_process_died_is_tried_again_after_its_lease(stream_db: Db) -> None:
     identity = put(stream_db, "a", "webhook")
     dead = Outbox(stream_db, 5.0)
