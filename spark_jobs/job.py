@@ -14,6 +14,7 @@ from schemas.errors import PipelineError
 from spark_jobs import offsets
 from spark_jobs.forecast.wiring import models_of
 from spark_jobs.lease import Lease, LeaseLostError, acquire
+from spark_jobs.quiet import stop_quietly
 from spark_jobs.runner import Runner
 from spark_jobs.session import spark_session
 from spark_jobs.sources import SOURCES
@@ -62,6 +63,7 @@ def run_job(settings: Settings, stop: Event) -> None:
     runners: list[Runner] = []
     try:
         spark = spark_session("joulestream", settings)
+        stop_quietly(spark)
         models = models_of(spark, settings, stop)
         models.start()
         for query, source in SOURCES.items():
