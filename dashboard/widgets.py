@@ -202,7 +202,7 @@ padding:0!important;font-size:.9rem}
 .js-table{border-collapse:collapse;font-size:.9rem;width:100%}
 .js-table th{text-align:left;font-weight:600;opacity:.65;padding:.35rem 1rem .35rem 0}
 .js-table td{vertical-align:top;padding:.35rem 1rem .35rem 0;border-top:1px solid rgba(128,128,128,.2);
-overflow-wrap:anywhere}
+overflow-wrap:anywhere;min-width:4.6rem}
 .js-wide{overflow-x:auto}
 .js-matrix th,.js-matrix td{min-width:7.5rem;overflow-wrap:anywhere}
 .js-matrix tbody th{vertical-align:top;border-top:1px solid rgba(128,128,128,.2)}
@@ -214,6 +214,7 @@ overflow-wrap:anywhere}
 [data-testid="stMainBlockContainer"] h1{font-size:2rem;padding-bottom:0}
 [data-testid="stMainBlockContainer"] h3{font-size:1.2rem;padding-top:.9rem;padding-bottom:.35rem}
 [data-testid="stExpander"] summary{padding-top:.35rem;padding-bottom:.35rem;font-size:.875rem}
+[data-testid="stButtonGroup"]>[role="toolbar"]{flex-wrap:wrap}
 [data-testid="stStatusWidget"]{visibility:hidden}
 @media(max-width:1100px){[data-testid="stColumn"]{min-width:22rem}}
 @media(max-width:640px){[data-testid="stMainBlockContainer"]{padding:3rem 1rem 2rem 1rem}}

@@ -15,7 +15,7 @@ from dashboard.text import for_plotly, shortened
 STAGES = (50, 80, 90, 100)
 TOP = 30
 # The axis ends here however far beyond its limit a budget is; the numbers stand in the table.
-END, LEAST = 250.0, 112.0
+END, LEAST, LONG = 250.0, 112.0, 180.0
 MONEY_DIGITS = 4
 
 
@@ -54,8 +54,12 @@ def bars(budgets: Sequence[Budget]) -> Chart:
     figure.update_xaxes(
         title_text="Percent of the limit",
         range=[0, end],
-        # Beside 100, 90 has no room on a narrow screen; its line tells.
-        tickvals=[0, *(v for v in STAGES if v != 90), *(v for v in (150, 200, 250) if v <= end)],
+        # On a narrow screen 90, and on a long axis 80, has no room beside 100; their lines tell.
+        tickvals=[
+            0,
+            *((50, 80, 100) if end <= LONG else (50, 100)),
+            *(v for v in (150, 200, 250) if v <= end),
+        ],
         tickangle=0,
         showgrid=True,
         gridcolor=GRID,

@@ -25,9 +25,7 @@ def section() -> None:
     st.subheader("Alerts", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         states = st.pills("State", STATES, selection_mode="multi", key="state", bind="query-params")
-        rules = st.pills(
-            "Rule", RULES, selection_mode="multi", key="rule", bind="query-params", width="stretch"
-        )
+        rules = st.pills("Rule", RULES, selection_mode="multi", key="rule", bind="query-params")
     wanted = (tuple(states), tuple(rules))
     found = context.alerts(*wanted)
     ids = tuple(alert.id for alert in found)

@@ -72,10 +72,11 @@ def page() -> None:
         "Baseline",
         chosen,
         key="baseline",
+        bind="query-params",
         format_func=lambda name: shortened(name, 60),
         help="Differences are in percent of this run",
     )
-    everything = st.toggle("Show rows that are the same too", key="all-rows")
+    everything = st.toggle("Show rows that are the same too", key="all-rows", bind="query-params")
     widgets.live(comparison)(tuple(chosen), baseline, everything)
 
 
@@ -95,7 +96,7 @@ def choose() -> list[str]:
         placeholder="Choose 2 to 10 runs",
     )
     if chosen != asked:
-        st.query_params.from_dict({"run": chosen})
+        st.query_params["run"] = chosen
     return chosen
 
 
@@ -146,5 +147,5 @@ def _against(value: Any, own: Any, shown: Callable[[Any], str], is_base: bool) -
         return text
     percent = round(100 * (value - own) / abs(own))
     if percent >= MANIFOLD_PCT:
-        return f"{text} (× {display.figures(value / own)})"
+        return f"{text} (×\N{NO-BREAK SPACE}{display.figures(float(f'{value / own:.{display.DIGITS}g}'))})"
     return f"{text} ({percent:+,} %)" if percent else text

@@ -174,7 +174,7 @@ def judged(target: str, horizon_s: int, chosen: str) -> None:
             ("Choose a longer range or a shorter horizon.", "Long horizons are issued every 15 minutes."),
         )
     parts.model_in_use(context.ahead(target, newest))
-    parts.alerts_on(alerts)
+    parts.alerts_on(alerts, "series")
 
 
 def _series(target: str) -> Series | None:

@@ -112,8 +112,8 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
             tables.scaled("Naive", POWER, naive, "strong_naive", beside=served),
             tables.text("Better naive", [row.naive_name if row.n else None for row in rows]),
             tables.numbers("Error ÷ naive", [row.ratio for row in rows], "skill"),
-            tables.text("80 % coverage", [percent(row.coverage(80)) for row in rows], "coverage"),
-            tables.text("90 % coverage", [percent(row.coverage(90)) for row in rows], "coverage"),
+            tables.text("Cov. 80 %", [percent(row.coverage(80)) for row in rows], "coverage"),
+            tables.text("Cov. 90 %", [percent(row.coverage(90)) for row in rows], "coverage"),
         ]
         widgets.run_table(columns, "scores", "Errors and coverage", height="content")
         widgets.note(
@@ -157,11 +157,11 @@ def model_in_use(found: Sequence[Forecast]) -> None:
             widgets.facts(model.scores)
 
 
-def alerts_on(alerts: Sequence[Alert]) -> None:
-    """The newest alerts on the series, each with a link to its evidence."""
+def alerts_on(alerts: Sequence[Alert], what: str) -> None:
+    """The newest alerts on a series or a run, each with a link to its evidence."""
     if not alerts:
         return
-    st.subheader("Alerts on this series", anchor=False)
+    st.subheader(f"Alerts on this {what}", anchor=False)
     columns = [
         Column("", [alert_link(alert.id) for alert in alerts], url=True),
         tables.text("State", [alert.state for alert in alerts]),
@@ -169,4 +169,4 @@ def alerts_on(alerts: Sequence[Alert]) -> None:
         tables.text("Message", [alert.message for alert in alerts]),
         Column("Raised (UTC)", [alert.raised_at for alert in alerts]),
     ]
-    widgets.run_table(columns, "series-alerts", "Alerts on this series", height="content")
+    widgets.run_table(columns, f"{what}-alerts", f"Alerts on this {what}", height="content")

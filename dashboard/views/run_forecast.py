@@ -13,13 +13,13 @@ from dashboard.store import Run
 from dashboard.store.budgets import Budget
 from dashboard.store.forecast_rows import RunForecast, When
 from dashboard.tables import Column
-from dashboard.views.forecast_parts import ends
+from dashboard.views.forecast_parts import alerts_on, ends
 from dashboard.views.links import budget_link
 from dashboard.widgets import Card
 
 
 def block(run_id: str) -> None:
-    """Cards, the method in words, the forecasts of each epoch, and the budgets that the run counts for."""
+    """Cards, the method in words, the forecasts of each epoch, the run's budgets and alerts."""
     found = context.some_runs((run_id,))
     if not found:
         return
@@ -44,6 +44,7 @@ def block(run_id: str) -> None:
     counted = [budget for budget in context.budgets() if counts_for(budget, run)]
     if counted:
         budgets(counted)
+    alerts_on(context.alerts_of("run", run_id), "run")
 
 
 def cards(forecast: RunForecast, now: datetime) -> list[Card]:

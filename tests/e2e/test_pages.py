@@ -169,7 +169,9 @@ def test_charts_have_a_text_alternative_and_their_data(site: Site, browser: Brow
 @ON_NORMAL
 def test_a_series_and_a_horizon_of_the_url_are_drawn_with_their_scores(site: Site, browser: Browser) -> None:
     address = f"{site.url}/forecast?target=node%2Flab-node-1&horizon=15+min&range=3+h"
-    shown = browser.open(address, "Power in 15 min", "Weights last:", "Power of lab-node-1 left its 90 % interval")
+    shown = browser.open(
+        address, "Power in 15 min", "Weights last:", "Power of lab-node-1 left its 90 % interval"
+    )
     chosen = "return [...document.querySelectorAll('input')].map(i => i.value)"
     assert "Node · lab-node-1" in browser.driver.execute_script(chosen)
     assert "1 gap" in shown
@@ -216,6 +218,65 @@ def test_an_alert_of_the_url_is_shown_with_its_evidence(site: Site, browser: Bro
     assert "power_anomaly · node" not in shown
     browser.open(f"{site.url}/budgets?alert=gone", "There is no alert of this id any more.")
     assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_an_alert_of_a_budget_leads_to_the_budget_which_stands_first(site: Site, browser: Browser) -> None:
+    found = site.documents.alerts.find_one({"budget": "fleet-co2"})
+    browser.open(f"{site.url}/budgets?alert={quote(found['_id'], safe='')}", "Open the budget")
+    links = "return [...document.querySelectorAll('a.js-link')].map(a => a.href)"
+    assert f"{site.url}/budgets?budget=fleet-co2" in browser.driver.execute_script(links)
+    browser.open(f"{site.url}/budgets?budget=team-ada", "5 budgets, 2 at risk")
+    browser.wait_until("return document.querySelector('.js-plotly-plot .ytick')?.textContent === 'team-ada'")
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_pods_of_one_node_are_chosen_by_the_url(site: Site, browser: Browser) -> None:
+    address = f"{site.url}/nodes?pods=This+node&node="
+    shown = browser.open(f"{address}lab-node-2", "Energy by namespace: training", "training-0")
+    assert "75 %" in shown
+    browser.open(f"{address}lab-node-1", "No pod was charged in this range.", "./joule ingest")
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_a_comparison_keeps_its_baseline_in_the_url_and_defines_its_rows(
+    site: Site, browser: Browser
+) -> None:
+    address = f"{site.url}/compare?run=resnet50-imagenet&run=vit-small&baseline=vit-small"
+    browser.open(address, "vit-small (baseline)", "CO₂e per accuracy point")
+    titles = "return [...document.querySelectorAll('.js-term')].map(t => t.title)"
+    assert any("Emissions ÷ best accuracy" in title for title in browser.driver.execute_script(titles))
+    assert browser.driver.current_url == address
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
+def test_a_stream_that_stopped_is_named_with_what_to_do(site: Site, browser: Browser) -> None:
+    old, now = datetime(2020, 1, 1, tzinfo=timezone.utc), datetime.now(timezone.utc)
+    site.documents.stream_leases.update_many({}, {"$set": {"renewed_at": now}})
+    assert "does not run" not in browser.open(site.url, "up to date", "Next hour, all runs")
+    site.documents.stream_leases.update_many({}, {"$set": {"renewed_at": old}})
+    browser.wait_for("The stream does not run.", "./joule status")
+    site.documents.stream_leases.update_many({}, {"$set": {"renewed_at": now}})
+
+
+@ON_NORMAL
+@pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
+def test_pages_follow_the_colours_that_the_browser_prefers(
+    site: Site, browser: Browser, scheme: str, is_dark: bool
+) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        browser.open(f"{site.url}/run?run=vit-small", "At completion")
+        back = "return getComputedStyle(document.querySelector('[data-testid=\"stApp\"]')).backgroundColor"
+        red = int(browser.driver.execute_script(back).partition("(")[2].partition(",")[0])
+        assert (red < 128) is is_dark
+        assert browser.complaints() == []
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @ON_NORMAL

@@ -35,7 +35,12 @@ def test_a_manifold_is_a_factor_and_less_a_percentage() -> None:
     )
     rows = differences([base, near, far], base, everything=False)
     energies = [values[rows[""].index("Energy")] for values in rows.values()]
-    assert energies == ["Energy", "1.00 kWh", "1.50 kWh (+50 %)", "20.0 kWh (× 20.0)"]
+    assert energies == ["Energy", "1.00 kWh", "1.50 kWh (+50 %)", "20.0 kWh (×\N{NO-BREAK SPACE}20.0)"]
+
+
+def test_a_factor_has_three_digits() -> None:
+    base, far = Run(run_id="a", energy_kwh=1.0), Run(run_id="b", energy_kwh=10_120_854.0)
+    assert "10,100,000)" in differences([base, far], base, everything=False)["b"][0]
 
 
 def test_every_property_with_a_definition_is_one_of_the_comparison() -> None:
