@@ -36,9 +36,10 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_what_serves_is_there_with_its_scores_its_manifest_and_its_files(
-    registry: Registry, uri: str, tmp_path: Path
+    registry: Registry, uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert tell_mlflow(uri, registry, "v1", tmp_path / "cache") is None
+    assert capfd.readouterr().out == ""  # there a training prints JSON and nothing else
     client = mlflow.MlflowClient(uri, uri)
     found = client.get_model_version_by_alias(NAME, SERVING)
     assert found.tags == {VERSION: "v1"}
