@@ -44,6 +44,7 @@ def _of_query(name: str, accounts: list[Doc], last: Doc) -> Doc:
             reasons[code] = reasons.get(code, 0) + count
     return {
         "query": name,
+        "topic": mine[0].get("topic"),
         **{key: sum(account.get(key, 0) for account in mine) for key in SUMS},
         "rejected": sum(account.get("rejected_total", 0) for account in mine),
         "rejected_by_reason": reasons,

@@ -9,6 +9,7 @@ import typer
 from joulestream.context import Context, context
 from joulestream.local.state import ServiceState, StackState
 from joulestream.output import DEGRADED, NOT_RUNNING, AsJson, DataDir, print_json, print_table, say
+from schemas.errors import PipelineError
 
 PROCESSES = ("stream", "store", "broker", "agent", "alerts", "dashboard", "exporter")
 
@@ -39,6 +40,7 @@ def describe(ctx: Context, state: StackState) -> dict[str, Any]:
 
     services = [_service(name, service) for name, service in state.services.items()]
     queries, problem = query_progress(ctx.settings)
+    _lag_now(ctx, queries)
     return {
         "running": True,
         "healthy": state.phase == "ready" and all(one["healthy"] for one in services) and problem is None,
@@ -54,6 +56,29 @@ def describe(ctx: Context, state: StackState) -> dict[str, Any]:
         "queries": queries,
         "problem": problem,
     }
+
+
+def _lag_now(ctx: Context, queries: list[dict[str, Any]]) -> None:
+    """Set each query's lag to what is not settled of its topic at this moment.
+
+    The stream itself says it once a batch, so while a long one is under way that is old. Where the broker does not
+    answer, it is all there is.
+    """
+    if not queries:
+        return
+    from joulestream.draining import read_backlog, read_ends
+    from joulestream.reports.reading import open_reader
+
+    try:
+        ends = read_ends(ctx.settings.kafka)
+        with open_reader(ctx) as reader:
+            lag = read_backlog(reader, ends).lag
+    except PipelineError:
+        return
+    for query in queries:
+        query["lag"] = sum(
+            count for place, count in lag.items() if place.rpartition("/")[0] == query["topic"]
+        )
 
 
 def _pid(state: StackState, name: str) -> int | None:

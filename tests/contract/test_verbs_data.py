@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 
 from conf.settings import Kafka
 from joulestream.cli import app
+from joulestream.context import context
 from joulestream.local.topics import ensure_topics
-from joulestream.sending import size_limits
+from joulestream.progress import query_progress
+from joulestream.sending import outbox, size_limits
+from joulestream.verbs.status import _lag_now
 from schemas import documents
 from schemas.documents import window_id
 from schemas.errors import ContractError, PipelineError
@@ -214,6 +217,25 @@ def test_drain_waits_for_the_batch_that_is_being_written(kafka, db):
     assert "training" in joule("drain", "--timeout", 0.5, code=4).stderr
     db[documents.GENERATIONS].update_one({"_id": "training|1"}, {"$set": {"done": 3}})
     joule("drain", "--timeout", 20)
+
+
+def test_status_tells_the_lag_of_this_moment_and_not_that_of_the_last_batch(kafka, db, monkeypatch):
+    for tp, offset in ends(kafka).items():
+        account = {"_id": f"{tp.topic}/{tp.partition}", "topic": tp.topic, "partition": tp.partition}
+        query = "training" if tp.topic == TRAINING_EVENTS else "node"
+        db[documents.ACCOUNTS].insert_one(account | {"query": query, "next_offset": offset})
+    db[documents.PROGRESS].insert_one({"query": "training", "batch": 1, "at": AT, "lag": 0})
+    with outbox(Kafka(bootstrap=kafka), (TRAINING_EVENTS,)) as box:
+        for number in range(3):
+            box.send(TRAINING_EVENTS, b"r1", b"{}", f"message {number}")
+    queries, _ = query_progress(context().settings)
+    told = [query["lag"] for query in queries]
+    _lag_now(context(), queries)
+    assert {query["query"]: query["lag"] for query in queries} == {"node": 0, "training": 3}
+    monkeypatch.setenv("JOULE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    queries, _ = query_progress(context().settings)
+    _lag_now(context(), queries)
+    assert [query["lag"] for query in queries] == told == [None, 0]
 
 
 def test_drain_with_the_store_away_times_out(kafka, db, monkeypatch):
