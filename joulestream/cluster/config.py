@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
+from conf.logs import JVM_FILE
 from conf.settings import env_name, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,9 @@ SPARK: Mapping[str, str] = {
     "spark.kubernetes.driver.waitToReusePersistentVolumeClaim": "false",
 }
 
+# Of the JVM: lines of text, and objects (the setting logs.format).
+LOGGING = ("log4j2.properties", JVM_FILE.name)
+
 _HEAD = """\
 # Written by `joule k8s render` from conf/ and joulestream/cluster/config.py; a test compares. Do not edit: overlays
 # change single variables.
@@ -62,7 +66,7 @@ def files() -> dict[str, str]:
     more = "".join(f"{key:<60} {value}\n" for key, value in SPARK.items())
     defaults = (conf / "spark-defaults.conf").read_text("utf-8")
     return {
-        "log4j2.properties": (conf / "log4j2.properties").read_text("utf-8"),
+        **{name: (conf / name).read_text("utf-8") for name in LOGGING},
         "spark-defaults.conf": f"{defaults}# On Kubernetes.\n{more}",
     }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from joulestream.cluster.api import Api
+from joulestream.cluster.config import LOGGING
 from schemas.errors import PipelineError
 
 TEMPLATE = "stream-executor"
@@ -85,8 +86,12 @@ def heap_mib(size: str) -> float:
 def defaults_in(files: Path) -> str:
     """`spark-defaults.conf`, and all other `.conf` files beside it, in order of their names."""
     more = sorted(path for path in files.glob("*.conf") if path.name != "spark-defaults.conf")
+    return "\n".join(_text(path) for path in (files / "spark-defaults.conf", *more))
+
+
+def _text(file: Path) -> str:
     try:
-        return "\n".join(path.read_text("utf-8") for path in (files / "spark-defaults.conf", *more))
+        return file.read_text("utf-8")
     except OSError as error:
         raise PipelineError(
             f"{error.filename} cannot be read ({error.strerror}); apply configmap.yaml, whose files are mounted there"
@@ -108,7 +113,8 @@ def write(api: Api, files: Path, folder: Path, variables: Mapping[str, str]) -> 
     lines = "".join(f"{key:<60} {value}\n" for key, value in options.items())
     (folder / POD_FILE).write_text(json.dumps(pod, indent=1), "utf-8")
     (folder / "spark-defaults.conf").write_text(f"{defaults}\n# Of this pod.\n{lines}", "utf-8")
-    (folder / "log4j2.properties").write_text((files / "log4j2.properties").read_text("utf-8"), "utf-8")
+    for name in LOGGING:
+        (folder / name).write_text(_text(files / name), "utf-8")
 
 
 def main() -> int:

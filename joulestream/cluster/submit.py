@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conf.logs import JVM_FILE, JVM_VARIABLE
 from conf.sections import Stream
 from conf.settings import Settings, load_settings
 from schemas.errors import PipelineError
@@ -26,6 +27,8 @@ JOBS = {
     "retrain": "spark_jobs.forecast.retrain",
 }
 ROOT = Path(__file__).resolve().parents[2]
+# Where Spark has the pod of an executor look for its configuration.
+EXECUTOR_CONF = "/opt/spark/conf"
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -55,14 +58,16 @@ def start_of(
     master = settings.stream.master if stated else given.get("spark.master", settings.stream.master)
     if master.startswith("local"):
         # All of it is in this container, whose own name need not lead anywhere.
-        return Start(command, {"JOULE_STREAM_MASTER": master, "SPARK_LOCAL_IP": "127.0.0.1"})
+        here = {"JOULE_STREAM_MASTER": master, "SPARK_LOCAL_IP": "127.0.0.1"}
+        return Start(command, {**here, **_logging(settings, environment)})
     options = {
         key: value for key, value in _options(settings, master, environment).items() if key not in given
     }
     words = ["--master", master, "--deploy-mode", "client"]
     words += [part for key, value in sorted(options.items()) for part in ("--conf", f"{key}={value}")]
     # pyspark starts its JVM with these, and the session lets them stand (spark_jobs/session.py).
-    return Start(command, {"PYSPARK_SUBMIT_ARGS": shlex.join([*words, "pyspark-shell"])})
+    submitted = {"PYSPARK_SUBMIT_ARGS": shlex.join([*words, "pyspark-shell"])}
+    return Start(command, {**submitted, **_logging(settings, environment)})
 
 
 def _options(settings: Settings, master: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -85,7 +90,16 @@ def _options(settings: Settings, master: str, environment: Mapping[str, str]) ->
     }
     if master.startswith("k8s://"):
         options |= _pod(environment)
+        if settings.logs.format == "json":
+            options[f"spark.executorEnv.{JVM_VARIABLE}"] = f"{EXECUTOR_CONF}/{JVM_FILE.name}"
     return options
+
+
+def _logging(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Which file the JVM is told to log by where logs are JSON: that of SPARK_CONF_DIR goes before the package's."""
+    file = _conf_dir(environment) / JVM_FILE.name
+    wanted = settings.logs.format == "json" and JVM_VARIABLE not in environment and file.is_file()
+    return {JVM_VARIABLE: str(file)} if wanted else {}
 
 
 def _pod(environment: Mapping[str, str]) -> dict[str, str]:
@@ -104,12 +118,16 @@ def _pod(environment: Mapping[str, str]) -> dict[str, str]:
 
 def given_options(environment: Mapping[str, str]) -> dict[str, str]:
     """Options of `spark-defaults.conf` in SPARK_CONF_DIR, as they stand there."""
-    file = Path(environment.get("SPARK_CONF_DIR", str(ROOT / "conf"))) / "spark-defaults.conf"
+    file = _conf_dir(environment) / "spark-defaults.conf"
     if not file.is_file():
         return {}
     lines = (line.strip() for line in file.read_text("utf-8").splitlines())
     pairs = (line.replace("=", " ", 1).split(None, 1) for line in lines if line and not line.startswith("#"))
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def _conf_dir(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("SPARK_CONF_DIR", str(ROOT / "conf")))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
