@@ -83,6 +83,19 @@ def test_no_alarm_before_an_ordinary_error_is_known():
     assert alarms(drift, [1.0] * (WARM_UP - 1) + [1e9], [0.0] * WARM_UP) == []
 
 
+def test_while_the_last_value_errs_too_nothing_speaks_against_the_model():
+    drift = Drift()
+    alarms(drift, *errors_of(np.random.default_rng(3), "normal", 0.5, 500))
+    assert alarms(drift, [60.0, 60.0], [60.0, 30.0]) == []  # a change that takes two windows
+    assert drift.update(60.0, 0.5)
+
+
+def test_errors_of_a_part_of_a_per_cent_are_of_no_matter():
+    drift = Drift()
+    assert alarms(drift, [0.0005] * 100 + [0.04, 0.0005] + [0.0005] * 20, [0.001] * 122) == []
+    assert alarms(drift, [0.04] * 5, [0.001] * 5) == [1]
+
+
 def test_after_an_alarm_it_starts_anew():
     drift = Drift()
     alarms(drift, [1.0] * 100, [1.0] * 100)

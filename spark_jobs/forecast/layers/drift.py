@@ -2,7 +2,8 @@
 
 Power jumps whenever a job starts or ends, and every forecast errs there: a test on plain errors would call each
 of these a drift. In a real drift the model goes on erring where the last value no longer does. So what is summed
-is the model's error above the last value's, in units of the model's own ordinary error.
+is the model's error above the last value's, in units of the model's own ordinary error; while the last value errs too,
+power is still on its way, and nothing speaks against the model.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import Any
 LARGEST = 14.0
 TOLERATED = 1.5
 ALARM = 10.0
+# Where the last value errs by more ordinary errors than this, power is on its way.
+UNSETTLED = 10.0
+# No ordinary error is smaller, as a share of the series' level: what is a part of a per cent is of no matter.
+LEAST = 0.005
 # Before so many errors are known there is no ordinary one.
 WARM_UP = 20
 MEMORY = 0.005
@@ -34,13 +39,14 @@ class Drift:
         self.mean, self.total, self.n = 0.0, 0.0, 0
 
     def update(self, error: float, reference: float) -> bool:
-        """Take in the sizes of the model's and of the last value's error (finite, same unit, not negative).
+        """Take in the sizes of the model's and of the last value's error (shares of the series' level, finite).
 
         True at an alarm, after which it starts anew.
         """
         if self.n >= WARM_UP:
-            unit = max(self.mean, 1e-12)
-            excess = max(-LARGEST, min(LARGEST, (error - reference) / unit))
+            unit = max(self.mean, LEAST)
+            largest = LARGEST if reference <= UNSETTLED * unit else 0.0
+            excess = max(-LARGEST, min(largest, (error - reference) / unit))
             self.total = max(0.0, self.total + excess - TOLERATED)
             if self.total > ALARM:
                 self.reset()
