@@ -21,6 +21,8 @@ from conf.settings import load_settings
 
 MINUTES = 20_160
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
+# As long as between two trainings by the schedule, so that champion and challenger have something to be compared on.
+APART_MINUTES = 360
 POLL_S = 0.5
 
 
@@ -54,12 +56,18 @@ def _minutes(chance: random.Random, minutes: int) -> Iterator[dict[str, Any]]:
 def measure_retraining() -> dict[str, Any]:
     """Wall time (s), CPU time (s) and largest memory (MiB) of a first training and of one with a champion.
 
-    The CPU time is what it takes of one core; the wall time depends on what else runs, as it gives way to all.
+    The champion is that of the first training, which did not have the last APART_MINUTES. The CPU time is what it
+    takes of one core; the wall time depends on what else runs, as it gives way to all.
     """
     with tempfile.TemporaryDirectory(prefix="joulestream-bench-") as folder:
+        minutes = two_weeks(minutes=MINUTES + APART_MINUTES)
+        parts = {"first": minutes.iloc[:-APART_MINUTES], "with_champion": minutes.iloc[APART_MINUTES:]}
         data = Path(folder) / "two_weeks.parquet"
-        two_weeks().to_parquet(data)
-        return {name: _one(data, Path(folder)) for name in ("first", "with_champion")}
+        found = {}
+        for name, part in parts.items():
+            part.to_parquet(data)
+            found[name] = _one(data, Path(folder))
+        return found
 
 
 def _one(data: Path, folder: Path) -> dict[str, Any]:
