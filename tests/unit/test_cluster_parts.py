@@ -62,8 +62,10 @@ def test_the_agent_is_well_while_its_spool_changes(tmp_path: Path) -> None:
 def test_a_port_and_a_wrong_check_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert port(any_free()) is not None
     assert health.main(["port", str(any_free())]) == 1
-    assert health.main(["wine"]) == 2
-    assert "expected one of stream" in capsys.readouterr().err
+    for wrong in (["wine"], ["port"], ["store", "1"], ["store", "--alive"]):
+        with pytest.raises(SystemExit, match="2"):
+            health.main(wrong)
+    assert "--alive is for stream and alerts" in capsys.readouterr().err
 
 
 class Time:
