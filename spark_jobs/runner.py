@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -21,23 +20,24 @@ from conf.settings import Settings
 from conf.trouble import RIGHTS
 from schemas.errors import PipelineError
 from spark_jobs import accounts, io, offsets, recovery, transforms
+from spark_jobs.beside import Beside
 from spark_jobs.books import Books
 from spark_jobs.forecast.models.in_use import Models
-from spark_jobs.forecast.wiring import Follower, followers_of
+from spark_jobs.forecast.wiring import followers_of
 from spark_jobs.generation import CheckpointMismatchError, Generation, WindowSettings, open_generation
 from spark_jobs.lease import Lease
 from spark_jobs.progress import LAG, add_spark_figures
 from spark_jobs.repairs import run_requests
 from spark_jobs.sources import Source
-from spark_jobs.store import Address, Db, Doc, Patience, is_away
+from spark_jobs.store import Address, Db, Patience, is_away
 from spark_jobs.verdict import Verdict
 from spark_jobs.writer import BatchWriter, require_no_dropped_rows
 
 log = logging.getLogger(__name__)
 
 STARTS_WITHOUT_PROGRESS = 5
-# Where no batch comes for so long, the followers get a turn of their own.
-IDLE_S = 5.0
+# How long their last turn may take when the query ends.
+FOLLOWERS_STOP_S = 20.0
 
 # What Spark's and Kafka's messages say when messages are gone, when a disk is full, when the broker is away.
 _LOST = ("KAFKA_DATA_LOSS", "OffsetOutOfRange", "may have been lost", "data was aged out", "was changed from")
@@ -74,8 +74,7 @@ class Runner:
     starts: int = 0
     generation: Generation | None = field(default=None)
     models: Models | None = None
-    followers: Sequence[Follower] = ()
-    flushed_s: float = 0.0
+    beside: Beside | None = None
 
     def start(self, force_new: bool = False) -> None:
         """Open the generation and start Spark's query. Raises PipelineError."""
@@ -100,20 +99,14 @@ class Runner:
         """Let the forecasts follow what is written."""
         if self.models is None:
             return
-        window_ms = books.window_ms
+        if self.beside is not None:
+            self.beside.end(FOLLOWERS_STOP_S)
         query, epoch = self.source.query, self.lease.epoch
-        self.followers = followers_of(query, self.db, self.settings, self.models, window_ms, epoch)
-
-        def written(collection: str, docs: Mapping[str, Doc]) -> None:
-            for follower in self.followers:
-                follower.written(collection, docs)
-
-        books.on_written, writer.after_batch = written, self._flush
-
-    def _flush(self) -> None:
-        for follower in self.followers:
-            follower.flush()
-        self.flushed_s = time.monotonic()
+        self.beside = Beside(
+            query, followers_of(query, self.db, self.settings, self.models, books.window_ms, epoch)
+        )
+        books.on_written, writer.after_batch = self.beside.written, self.beside.settled
+        self.beside.start()
 
     def _open(self, force_new: bool) -> Generation:
         stream = self.settings.stream
@@ -167,15 +160,20 @@ class Runner:
         if not self.query.isActive:
             self._ended()
             return
-        for progress in self.query.recentProgress:
-            self._note_progress(progress)
+        self._note_news(self.query)
         self.writer.idle(partial(self._between_batches, self.writer))
 
+    def _note_news(self, query: StreamingQuery) -> None:
+        """Note what Spark has reported since. All that it keeps is asked for only where the last is new."""
+        newest = query.lastProgress
+        if newest is not None and newest["timestamp"] > self.seen_at:
+            for progress in query.recentProgress:
+                self._note_progress(progress)
+
     def _between_batches(self, writer: BatchWriter) -> None:
-        """Repairs that were asked for; and what followers have put off is done where no batch comes."""
+        """Repairs that were asked for."""
         self.patience(lambda: run_requests(self.db, self.source, writer.generation, writer.books))
-        if time.monotonic() - self.flushed_s >= IDLE_S:
-            self._flush()
+        writer.after_batch()
 
     def _note_progress(self, progress: Any) -> None:
         """Spark reports each batch, and every ten seconds that nothing came."""
@@ -232,8 +230,8 @@ class Runner:
             self.writer.busy.release()
         if self.query is not None and self.query.isActive:
             self.query.stop()
-        for follower in self.followers:
-            follower.close()
+        if self.beside is not None:
+            self.beside.end(FOLLOWERS_STOP_S)
         try:
             self.lease.release()
         except PyMongoError as error:

@@ -152,10 +152,11 @@ class BatchWriter:
                 return
 
     def _write(self, touched: Touched, done: Receipts, batch: int) -> None:
+        """Runs first: their summaries are what people watch."""
         now = self.generation.now(batch)
-        self._write_windows(touched, now)
         if self.source.has_facets:
             self._write_runs(touched, done, now)
+        self._write_windows(touched, now)
 
     def _write_windows(self, touched: Touched, now: Moment) -> None:
         collection = documents.NODE_WINDOWS if self.source.query == "node" else documents.WINDOWS

@@ -1,4 +1,4 @@
-"""Followers get their turn also where no batch comes."""
+"""What a runner does between two batches."""
 
 from __future__ import annotations
 
@@ -14,34 +14,66 @@ from spark_jobs.runner import Runner
 from spark_jobs.sources import SOURCES
 
 
-class Counting:
-    """A follower that counts its turns."""
+class Query:
+    """A query of which Spark keeps reports; counts how often all of them are asked for."""
+
+    isActive = True  # noqa: N815 - as Spark calls it
 
     def __init__(self) -> None:
-        self.turns = 0
+        self.reports: list[dict[str, Any]] = []
+        self.asked = 0
 
-    def written(self, collection: str, docs: Any) -> None:
-        """Nothing to note."""
+    @property
+    def lastProgress(self) -> dict[str, Any] | None:  # noqa: N802
+        return self.reports[-1] if self.reports else None
 
-    def flush(self) -> None:
-        self.turns += 1
+    @property
+    def recentProgress(self) -> list[dict[str, Any]]:  # noqa: N802
+        self.asked += 1
+        return self.reports
 
-    def close(self) -> None:
-        """Nothing to end."""
+
+@pytest.fixture
+def query() -> Query:
+    return Query()
 
 
-def test_what_followers_put_off_is_done_without_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, follower = [100.0], Counting()
-    monkeypatch.setattr(module.time, "monotonic", lambda: now_s[0])
-    query = SimpleNamespace(isActive=True, recentProgress=())
-    writer = SimpleNamespace(idle=lambda work: work(), generation=None, books=None)
-    runner = Runner(None, Settings(), SOURCES["node"], None, None, Event(), lambda work: None)  # type: ignore[arg-type]
-    runner.query, runner.writer, runner.followers = query, writer, [follower]  # type: ignore[assignment]
+@pytest.fixture
+def runner(query: Query) -> Runner:
+    writer = SimpleNamespace(
+        idle=lambda work: work(), generation=None, books=None, lag={}, after_batch=lambda: None
+    )
+    made = Runner(None, Settings(), SOURCES["node"], None, None, Event(), lambda work: work())  # type: ignore[arg-type]
+    made.query, made.writer = query, writer  # type: ignore[assignment]
+    made.generation = SimpleNamespace()  # type: ignore[assignment]
+    return made
+
+
+def test_followers_hear_of_repairs_too(monkeypatch: pytest.MonkeyPatch, runner: Runner) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(module, "run_requests", lambda *_: done.append("repairs"))
+    assert runner.writer is not None
+    runner.writer.after_batch = lambda: done.append("settled")
     runner.watch()
-    assert follower.turns == 1
-    now_s[0] += module.IDLE_S / 2
+    assert done == ["repairs", "settled"]
+
+
+def test_each_report_is_noted_once_and_all_are_asked_for_only_where_one_is_new(
+    monkeypatch: pytest.MonkeyPatch, runner: Runner, query: Query
+) -> None:
+    noted: list[int] = []
+
+    def note(_db: Any, _query: str, _generation: Any, progress: Any) -> dict[str, Any]:
+        noted.append(progress["batchId"])
+        return {"lag": 0, "lag_by_partition": []}
+
+    monkeypatch.setattr(module, "add_spark_figures", note)
+    monkeypatch.setattr(module, "run_requests", lambda *_: None)
     runner.watch()
-    assert follower.turns == 1
-    now_s[0] += module.IDLE_S
+    query.reports += [{"batchId": n, "timestamp": f"2026-01-01T00:00:0{n}.000Z"} for n in (1, 2)]
+    for _ in range(3):
+        runner.watch()
+    query.reports.append({"batchId": 3, "timestamp": "2026-01-01T00:00:03.000Z"})
     runner.watch()
-    assert follower.turns == 2
+    assert noted == [1, 2, 3]
+    assert query.asked == 2
