@@ -6,11 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from conf.settings import Settings, env_name, load_settings
 from joulestream.local.state import StackState, read_state
 from joulestream.local.store import without_user
+from schemas.errors import PipelineError
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,17 @@ def context(data_dir: Path | None = None, flags: Mapping[str, Any] | None = None
 
 
 def data_folder(data_dir: Path | None) -> Path:
-    """The absolute data folder of flag, environment or default, made if it is not there."""
+    """The absolute data folder of flag, environment or default, made if it is not there.
+
+    Raises PipelineError where it cannot be made or nothing can be written there.
+    """
     folder = Path(os.path.abspath((data_dir or load_settings().data_dir).expanduser()))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PipelineError(
+            f"the data folder {folder} cannot be used ({error.strerror}); name another one with --data-dir"
+        ) from None
     return folder

@@ -22,7 +22,7 @@ from producers.publisher import kafka_publisher
 from producers.recorder import Recorder
 from producers.registry import Registry
 from producers.run_meter import RunMeter
-from schemas.carbon import intensity
+from schemas.carbon import Intensity, intensity, table
 
 STOP_REASON = "stop_reason"  # beside `status` on `run_finished`
 # What the first event says once; all other fields of a run stand on every event, for windows by them.
@@ -97,7 +97,9 @@ def open_session(
         settings.tracker.spool_max_mib,
         options.on_connect,
     )
-    builder = EventBuilder(run_id, producer_id, static, opening, intensity(static.get("region_iso")))
+    builder = EventBuilder(
+        run_id, producer_id, static, opening, _intensity(static.get("region_iso"), cleaner)
+    )
     interval_s = options.interval_s or settings.tracker.interval_s
     sample_s = options.sample_s or settings.tracker.sample_s
     meter = RunMeter(machine, registry, entry)
@@ -106,6 +108,18 @@ def open_session(
     control = _control(run_id, producer_id, settings, at, shield) if options.obeys else None
     owns = options.sink is None
     return Session(run_id, producer_id, link, recorder, builder, sink, owns, registry, control)
+
+
+def _intensity(region_iso: str | None, cleaner: Cleaner) -> Intensity:
+    """What the run's emissions are reckoned with; a region that is not known may be a slip of the pen."""
+    found = intensity(region_iso)
+    if region_iso is not None and found.zone == table()["fallback"]["name"]:
+        cleaner.warn(
+            "region_iso",
+            f"region {region_iso!r} is no ISO 3166 country of the table; the world average counts, "
+            f"{found.g_per_kwh:g} g/kWh",
+        )
+    return found
 
 
 def _control(run_id: str, producer_id: str, settings: Settings, at: Instant, shield: Shield) -> ControlReader:

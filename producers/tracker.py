@@ -30,6 +30,7 @@ from producers.local_stack import producer_settings
 from producers.machine import Machine
 from producers.ports import Clock, EventSink, SystemClock, instant
 from producers.session import Options, Session, open_session
+from schemas.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,11 @@ class Tracker:
         self.run_id = self._name(run_id)
 
     def _complain(self, message: str, error: BaseException) -> None:
-        log.error(message, exc_info=error, extra={"run": getattr(self, "run_id", None)})
+        run = {"run": getattr(self, "run_id", None)}
+        if isinstance(error, PipelineError):  # it says itself what is wrong and what to do
+            log.error("%s: %s", message, error, extra=run)
+        else:
+            log.error(message, exc_info=error, extra=run)
 
     def start(self) -> Tracker:
         """Begin to measure; sends `run_started`. A second call does nothing."""

@@ -191,4 +191,4 @@ def check_given(plan: Plan) -> list[str]:
 
 def _must_answer(what: str, where: str, problem: str | None) -> None:
     if problem:
-        raise RetryableError(f"{what} does not answer ({problem}): start it, or correct {where}")
+        raise RetryableError(f"{what} does not answer (waited for {problem}): start it, or correct {where}")

@@ -142,13 +142,15 @@ class Supervisor:
     def _end(self) -> None:
         """End in the order that loses nothing: who writes first, then the stream, then the servers."""
         started = [one.name for one in self._managed if one.state in ("starting", "running", "waiting")]
-        self._say(f"stopping   {', '.join(sorted(started, key=ORDER.index))}")
+        if started:
+            self._say(f"stopping   {', '.join(sorted(started, key=ORDER.index))}")
         for one in sorted(self._managed, key=lambda managed: ORDER.index(managed.name)):
             one.stop()
             self._write()
         self._watchdog.close()
         self._write("stopped")
-        self._say("stopped    nothing is lost; `./joule up` goes on from here")
+        if self._managed:
+            self._say("stopped    nothing is lost; `./joule up` goes on from here")
 
     def _write(self, phase: str | None = None) -> None:
         services = {one.name: one.snapshot() for one in self._managed}

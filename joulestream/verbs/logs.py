@@ -39,10 +39,9 @@ def _files(folder: Path, service: str | None) -> list[Path]:
         return found
     if service in names:
         return [folder / f"{service}.log"]
-    what = f"no log of {service!r}" if service else "no logs"
-    raise PipelineError(
-        f"found {what} in {folder}, expected one of: {', '.join(names) or 'none yet, see ./joule up'}"
-    )
+    if not names:
+        raise PipelineError(f"there are no logs in {folder}; ./joule up writes them")
+    raise PipelineError(f"found no log of {service!r} in {folder}, expected one of: {', '.join(names)}")
 
 
 def _show(file: Path, line: str, several: bool) -> None:

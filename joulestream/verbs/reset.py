@@ -53,6 +53,8 @@ def _reset(folder: Path, yes: bool) -> None:
         say("add --yes to do it")
         raise typer.Exit(USAGE)
     end_leftovers(state, say)
+    if not found:
+        say(f"there is nothing to delete in {folder}")
     for path in found:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

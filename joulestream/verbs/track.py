@@ -32,6 +32,19 @@ class OnBudget(str, Enum):
     IGNORE = "ignore"
 
 
+def _usable(meters: str | None) -> str | None:
+    """The choice of meters, if they can be read: inside a training they would cost its measurement."""
+    from producers.meters.errors import MeterUnavailable
+    from producers.meters.select import open_machine
+
+    if meters is not None:
+        try:
+            open_machine(meters).close()
+        except MeterUnavailable as error:
+            raise typer.BadParameter(str(error)) from None
+    return meters
+
+
 def command(
     words: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],
     run_id: Annotated[
@@ -45,10 +58,13 @@ def command(
     environment: Name = None,
     region: Annotated[str | None, typer.Option(metavar="ISO", help="Country (ISO 3166), for CO2e.")] = None,
     meters: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="`auto`, or meters such as rapl,nvml or simulated:7.")
+        str | None,
+        typer.Option(
+            metavar="NAMES", callback=_usable, help="`auto`, or meters such as rapl,nvml or simulated:7."
+        ),
     ] = None,
     interval: Annotated[
-        float | None, typer.Option(metavar="S", help="Longest time between events. Default: 5.")
+        float | None, typer.Option(metavar="S", min=0.1, help="Longest time between events. Default: 5.")
     ] = None,
     on_budget: Annotated[
         OnBudget,

@@ -144,6 +144,15 @@ def test_unknown_region_falls_back_and_says_so(sink: ListSink) -> None:
     assert "region not given" in sink.events[-1]["carbon_intensity_source"]
 
 
+@pytest.mark.parametrize(("region", "warnings"), [("XX", 1), ("de", 0), ("US-CA", 0), (None, 0)])
+def test_region_that_no_table_knows_is_said_when_the_run_starts(
+    sink: ListSink, caplog: pytest.LogCaptureFixture, region: str | None, warnings: int
+) -> None:
+    with tracker(sink, region_iso=region):
+        pass
+    assert caplog.text.count(f"region {region!r} is no ISO 3166 country") == warnings
+
+
 def test_without_log_a_heartbeat_comes_each_interval(sink: ListSink) -> None:
     began = time.monotonic()
     with tracker(sink, interval_s=0.2, sample_s=0.1):
@@ -226,6 +235,7 @@ def test_meter_that_cannot_be_had_costs_the_measurement_only(
     with Tracker(sink=sink, meters="nonsense") as run:
         run.log(epoch=1)
     assert "there is no meter 'nonsense'" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_failing_look_is_a_gap_and_the_run_still_ends(
