@@ -1,7 +1,7 @@
 """Passwords for a new installation: random ones, where there are none. What exists is neither read nor changed.
 
 `python -m joulestream.cluster.credentials [SECRET…]` in a pod that may create secrets (all that are known, or those
-that are named); `joule k8s secrets` prints the same for `kubectl create`.
+that are named); `joule k8s secrets [SECRET…]` prints the same for `kubectl create`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ KEYS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "exporter-token": {"token": _password},
     "spark-auth": {"secret": _password},
+    # Of the overlays `monitoring` and `monitoring-plain`: Grafana's user `admin`.
+    "grafana-login": {"password": _password},
 }
 
 
@@ -62,6 +64,13 @@ def secret(name: str) -> dict[str, object]:
     }
 
 
+def known(names: Iterable[str]) -> None:
+    """Raise PipelineError where one of these is no secret of ours."""
+    unknown = [name for name in names if name not in KEYS]
+    if unknown:
+        raise PipelineError(f"there is no secret {', '.join(unknown)}: expected some of {', '.join(KEYS)}")
+
+
 def ensure(api: Api, names: Iterable[str] = tuple(KEYS)) -> list[str]:
     """Create the secrets that are not there; one line about each. Raises PipelineError, RetryableError."""
     path = f"/api/v1/namespaces/{api.namespace}/secrets"
@@ -74,9 +83,10 @@ def ensure(api: Api, names: Iterable[str] = tuple(KEYS)) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when all are there, 1 where the API refuses or is away (the Job tries again), 2 for a name not known."""
     names = list(sys.argv[1:] if argv is None else argv) or list(KEYS)
-    unknown = [name for name in names if name not in KEYS]
-    if unknown:
-        sys.stderr.write(f"credentials: {', '.join(unknown)}: expected some of {', '.join(KEYS)}\n")
+    try:
+        known(names)
+    except PipelineError as error:
+        sys.stderr.write(f"credentials: {error}\n")
         return 2
     try:
         for line in ensure(Api(), names):

@@ -32,11 +32,14 @@ def render(
 
 
 @app.command()
-def secrets() -> None:
+def secrets(
+    name: Annotated[list[str] | None, typer.Argument(help="Secrets to make. Default: all.")] = None,
+) -> None:
     """Print secrets with random passwords, for `kubectl create -n bigdata-pipeline -f -`, which keeps those there."""
-    from joulestream.cluster.credentials import KEYS, secret
+    from joulestream.cluster.credentials import KEYS, known, secret
 
-    _print([secret(name) for name in KEYS])
+    known(name or ())
+    _print([secret(one) for one in name or KEYS])
 
 
 @app.command()

@@ -20,7 +20,6 @@ MADE_ELSEWHERE = {
     ("Secret", "dashboard-oidc"): "you: what the provider of the login told you",
     ("Secret", "mongodb-uri"): "you: the addresses of your own MongoDB",
     ("Secret", "joulestream-cluster-ca-cert"): "Strimzi",
-    ("Secret", "grafana-login"): "you: overlays/monitoring/kustomization.yaml has the command",
 }
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass"}
 _LITERAL = re.compile(r"(PASSWORD|TOKEN|SECRET|CREDENTIAL|API_?KEY)$", re.IGNORECASE)

@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 
 import pytest
 from kafka.admin import ACLOperation, ResourceType
+from typer.testing import CliRunner
 
 from conf.settings import load_settings
 from joulestream.cluster import config, credentials, executors, health, kafka_users, store_users
 from joulestream.cluster.api import Api
 from joulestream.cluster.certificates import names_of
+from joulestream.verbs import k8s
 from schemas import topics
 from schemas.errors import PipelineError, RetryableError
 
@@ -122,6 +124,20 @@ def test_only_the_secrets_that_are_named_are_made(
     assert set(Server.kept) == {"exporter-token"}
     assert credentials.main(["exporter-tokens"]) == 2
     assert "expected some of mongodb-credentials" in capsys.readouterr().err
+
+
+def test_the_verb_prints_the_secrets_that_are_named() -> None:
+    def printed(*names: str) -> dict[str, Any]:
+        done = CliRunner().invoke(k8s.app, ["secrets", *names])
+        assert (done.exit_code == 0) is ("wine" not in names)
+        items = json.loads(done.stdout)["items"] if done.exit_code == 0 else []
+        return {item["metadata"]["name"]: item["stringData"] for item in items}
+
+    assert set(printed()) == set(credentials.KEYS)
+    login = printed("grafana-login")
+    assert set(login) == {"grafana-login"}
+    assert len(login["grafana-login"]["password"]) >= 32
+    assert printed("wine") == {}
 
 
 def test_a_missing_right_says_what_to_apply(api: Api) -> None:
