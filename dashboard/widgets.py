@@ -217,5 +217,5 @@ overflow-wrap:anywhere;min-width:4.6rem}
 [data-testid="stButtonGroup"]>[role="toolbar"]{flex-wrap:wrap}
 [data-testid="stStatusWidget"]{visibility:hidden}
 @media(max-width:1100px){[data-testid="stColumn"]{min-width:22rem}}
-@media(max-width:640px){[data-testid="stMainBlockContainer"]{padding:3rem 1rem 2rem 1rem}}
+@media(max-width:640px){[data-testid="stMainBlockContainer"]{padding:4rem 1rem 2rem 1rem}}
 </style>"""

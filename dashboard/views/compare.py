@@ -148,4 +148,4 @@ def _against(value: Any, own: Any, shown: Callable[[Any], str], is_base: bool) -
     percent = round(100 * (value - own) / abs(own))
     if percent >= MANIFOLD_PCT:
         return f"{text} (×\N{NO-BREAK SPACE}{display.figures(float(f'{value / own:.{display.DIGITS}g}'))})"
-    return f"{text} ({percent:+,} %)" if percent else text
+    return f"{text} ({percent:+,}\N{NO-BREAK SPACE}%)" if percent else text

@@ -35,7 +35,12 @@ def test_a_manifold_is_a_factor_and_less_a_percentage() -> None:
     )
     rows = differences([base, near, far], base, everything=False)
     energies = [values[rows[""].index("Energy")] for values in rows.values()]
-    assert energies == ["Energy", "1.00 kWh", "1.50 kWh (+50 %)", "20.0 kWh (×\N{NO-BREAK SPACE}20.0)"]
+    assert energies == [
+        "Energy",
+        "1.00 kWh",
+        "1.50 kWh (+50\N{NO-BREAK SPACE}%)",
+        "20.0 kWh (×\N{NO-BREAK SPACE}20.0)",
+    ]
 
 
 def test_a_factor_has_three_digits() -> None:
