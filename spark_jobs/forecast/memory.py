@@ -48,7 +48,9 @@ def recall(
     for start in range(0, len(names), KEYS_PER_FIND):
         chunk = names[start : start + KEYS_PER_FIND]
         windows = _windows(db, chunk, targets, horizons.window_ms, history)
-        known = {name: _known_ms(states.get(name), windows[name], horizons.window_ms) for name in windows}
+        known = {
+            name: _known_ms(states.get(name), of, horizons.window_ms, history) for name, of in windows.items()
+        }
         waiting = _waiting(db, known, targets)
         for name in chunk:
             state = states.get(name)
@@ -74,15 +76,16 @@ def _ancestors(db: Db, kinds: Collection[str]) -> dict[str | None, dict[int, Cel
     return found
 
 
-def _known_ms(state: Doc | None, windows: Sequence[Observation], width_ms: int) -> int:
+def _known_ms(state: Doc | None, windows: Sequence[Observation], width_ms: int, history: int) -> int:
     """Up to where (ms) a series knows its windows, which are not empty.
 
-    Where no state was stored yet, those that can have come since the first are unknown: one is stored every
-    STATE_EVERY. A state from before the series' first window knows none.
+    A series without a state that is younger than its history has lost it in an end without warning, and knows none.
+    Of an older one the last STATE_EVERY are taken in.
     """
-    if state is None:
+    if state is None and len(windows) >= history:
         return windows[-1].start_ms - STATE_EVERY * width_ms
-    return max(to_ms(state["learned_until"]), windows[0].start_ms)
+    learned_ms = to_ms(state["learned_until"]) if state else 0
+    return max(learned_ms, windows[0].start_ms)
 
 
 def _watch(target: str, state: Doc | None, window_ms: int) -> AnomalyWatch | None:

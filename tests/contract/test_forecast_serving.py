@@ -162,7 +162,7 @@ def test_a_restart_changes_no_forecast(stream_db: Db, cut: int) -> None:
         assert found[i].get("actual") == doc.get("actual")
 
 
-@pytest.mark.parametrize("lost", [1, 3])
+@pytest.mark.parametrize("lost", [1, 3, 30, 44])
 def test_a_kill_between_the_windows_and_their_forecasts_loses_none(stream_db: Db, lost: int) -> None:
     """The windows are stored, and the forecasts, actuals and states of the last batches are not."""
     feed(forecaster(stream_db), range(60))
