@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from conf.sections import Folder, Port, Section
 
@@ -44,6 +44,10 @@ class Exporter(Section):
         None, description="bearer token that a scrape must carry; unset: none is asked for; never shown"
     )
     token_file: Folder | None = Field(None, description="file that holds the token")
+    cert_file: Folder | None = Field(
+        None, description="its certificate (PEM), with which it serves HTTPS; unset: HTTP"
+    )
+    key_file: Folder | None = Field(None, description="the key of that (PEM, not encrypted)")
     max_users: int = Field(
         50, ge=0, description="users with series of their own; the others are one, `other`"
     )
@@ -68,6 +72,12 @@ class Exporter(Section):
         None, description="where the same metrics are sent by OpenTelemetry (OTLP over HTTP); unset: nowhere"
     )
     otlp_every_s: float = Field(15.0, ge=1, description="time between two sendings")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Exporter:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("exporter.cert_file and exporter.key_file go together; give both or none")
+        return self
 
 
 class Prometheus(Section):

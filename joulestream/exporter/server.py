@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hmac
 import logging
+import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from joulestream.exporter.collector import Collector
 from joulestream.exporter.exposition import page
+from joulestream.exporter.tls import Certificate
 from schemas.errors import PipelineError
 
 log = logging.getLogger(__name__)
@@ -32,8 +35,15 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = MOST_CLIENTS
 
-    def __init__(self, host: str, port: int, collector: Collector, token: str | None) -> None:
-        self.collector, self.token = collector, token
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        collector: Collector,
+        token: str | None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        self.collector, self.token, self.certificate = collector, token, certificate
         self.clients = threading.BoundedSemaphore(MOST_CLIENTS)
         try:
             super().__init__((host, port), Handler)
@@ -42,6 +52,13 @@ class Server(ThreadingHTTPServer):
                 f"the exporter cannot listen on {host}:{port} ({error}); set JOULE_EXPORTER_HOST to an address "
                 "of this machine and JOULE_EXPORTER_PORT to a free port"
             ) from None
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection, encrypted where there is a certificate; who is silent keeps its own thread waiting."""
+        connection, address = super().get_request()
+        if self.certificate is None:
+            return connection, address
+        return self.certificate.wrap(connection), address
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say it in one line; a client that went away is no news."""

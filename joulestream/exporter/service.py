@@ -25,6 +25,7 @@ from joulestream.exporter.samples import Sample
 from joulestream.exporter.server import Server
 from joulestream.exporter.state_part import StatePart
 from joulestream.exporter.stream_part import StreamPart
+from joulestream.exporter.tls import Certificate
 from schemas.errors import PipelineError, RetryableError
 from spark_jobs.store import Address, Db, connect, server_errors
 
@@ -99,10 +100,12 @@ def serve(settings: Settings, stop: threading.Event) -> None:
         log.warning(
             "everybody who reaches port %d reads the metrics; set JOULE_EXPORTER_TOKEN_FILE", wanted.port
         )
+    certificate = Certificate.of(wanted)
+    scheme = "http" if certificate is None else "https"
     with collecting(settings) as collector:
         sender = sender_of(settings, collector)
-        with serving(Server(wanted.host, wanted.port, collector, token)) as server:
-            log.info("metrics are at http://%s:%d/metrics", *server.server_address[:2])
+        with serving(Server(wanted.host, wanted.port, collector, token, certificate)) as server:
+            log.info("metrics are at %s://%s:%d/metrics", scheme, *server.server_address[:2])
             problem = collector.problem()
             if problem is not None:
                 log.warning("nothing can be read yet: %s", problem)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from conf.settings import load_settings
 from joulestream.context import data_folder
 from joulestream.local.lock import Held, held
 from joulestream.local.plan import Plan, Wishes, given_servers, make_plan
@@ -119,8 +120,12 @@ def urls(state: StackState) -> list[str]:
         f"dashboard  {state.dashboard_url or 'none (--headless)'}",
         f"kafka      {state.kafka_bootstrap}",
         f"mongodb    {state.mongodb_uri}",
-        *([f"metrics    http://{HOST}:{exporter.port}/metrics"] if exporter is not None else []),
+        *([f"metrics    {_scheme(state)}://{HOST}:{exporter.port}/metrics"] if exporter is not None else []),
     ]
+
+
+def _scheme(state: StackState) -> str:
+    return "http" if load_settings({"data_dir": state.data_dir}).exporter.cert_file is None else "https"
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

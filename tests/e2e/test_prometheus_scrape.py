@@ -21,6 +21,7 @@ from conf.settings import load_settings
 from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import Service, python, running
 from joulestream.local.services import page_away
+from tests.contract.certificates import Authority, Certificate
 from tests.exporter_seed import seed_fleet
 
 TOKEN = "scrape-token-of-the-test"
@@ -41,6 +42,12 @@ scrape_configs:
   - job_name: stranger
     authorization: {{credentials: wrong}}
     static_configs: [{{targets: ["{target}"]}}]
+  - job_name: encrypted
+    scheme: https
+    tls_config: {{ca_file: {ca}}}
+    authorization: {{credentials_file: {token}}}
+    static_configs: [{{targets: ["{secure}"]}}]
+    metric_relabel_configs: [{{source_labels: [__name__], regex: ".*", action: drop}}]
 """
 
 
@@ -80,9 +87,13 @@ class Scraped:
             time.sleep(0.2)
 
 
-def exporter_service(uri: str, token_file: Path, folder: Path) -> tuple[Service, str]:
-    """As the manifests start it: environment alone, a token in a file."""
+def exporter_service(
+    uri: str, token_file: Path, folder: Path, certificate: Certificate | None = None
+) -> tuple[Service, str]:
+    """As the manifests start it: environment alone, a token in a file; encrypted where there is a certificate."""
     port = any_free()
+    scheme = "http" if certificate is None else "https"
+    files = {"CERT": certificate.cert, "KEY": certificate.key} if certificate is not None else {}
     settings = load_settings({"data_dir": folder, "mongodb.uri": uri, "mongodb.database": DATABASE})
     env = settings.environment() | {
         "JOULE_EXPORTER_PORT": str(port),
@@ -90,24 +101,27 @@ def exporter_service(uri: str, token_file: Path, folder: Path) -> tuple[Service,
         "JOULE_EXPORTER_TOKEN_FILE": str(token_file),
         "JOULE_KAFKA_BOOTSTRAP": f"{HOST}:1",
         "JOULE_LOGS_FORMAT": "json",
+        **{f"JOULE_EXPORTER_{name}_FILE": str(path) for name, path in files.items()},
     }
     service = Service(
         name="exporter",
         command=python("joulestream.exporter"),
-        log=folder / "exporter.log",
+        log=folder / f"exporter-{scheme}.log",
         env=env,
         port=port,
-        ready=lambda: page_away(f"http://{HOST}:{port}/readyz"),
+        ready=lambda: page_away(f"{scheme}://{HOST}:{port}/readyz"),
         ready_timeout_s=30,
     )
     return service, f"{HOST}:{port}"
 
 
-def prometheus_service(target: str, token_file: Path, folder: Path) -> tuple[Service, str]:
+def prometheus_service(
+    target: str, secure: str, ca: Path, token_file: Path, folder: Path
+) -> tuple[Service, str]:
     """Debian's binary with a data folder of its own."""
     port = any_free()
     config = folder / "prometheus.yml"
-    config.write_text(CONFIG.format(target=target, token=token_file))
+    config.write_text(CONFIG.format(target=target, secure=secure, ca=ca, token=token_file))
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     url = f"http://{HOST}:{port}"
     service = Service(
@@ -131,12 +145,15 @@ def scraped(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
         client.drop_database(DATABASE)
         seed_fleet(client[DATABASE], datetime.now(timezone.utc))
         exporter, target = exporter_service(store.address, token_file, folder)
-        prometheus, url = prometheus_service(target, token_file, folder)
-        with running(exporter), running(prometheus):
+        authority = Authority(folder / "tls")
+        encrypted, secure = exporter_service(store.address, token_file, folder, authority.issue("exporter"))
+        prometheus, url = prometheus_service(target, secure, authority.ca, token_file, folder)
+        with running(exporter, encrypted), running(prometheus):
             found = Scraped(url, target, client[DATABASE])
             found.wait(lambda: bool(found.ask("joulestream_store_up")), "a scrape")
             yield found
-        assert TOKEN not in (folder / "exporter.log").read_text()
+        for log in folder.glob("exporter-*.log"):
+            assert TOKEN not in log.read_text()
         client.drop_database(DATABASE)
 
 
@@ -172,6 +189,14 @@ def test_the_wrong_token_is_a_target_that_is_down(scraped: Scraped) -> None:
         lambda: sum(scraped.ask("joulestream_exporter_refused_requests_total").values()) >= 1,
         "a refused request",
     )
+
+
+def test_it_is_scraped_over_tls_too(scraped: Scraped) -> None:
+    samples: Callable[[], dict[tuple[str, ...], float]] = lambda: scraped.ask(  # noqa: E731
+        'scrape_samples_scraped{job="encrypted"} > 0'
+    )
+    scraped.wait(lambda: bool(samples()), "a scrape over TLS")
+    assert list(scraped.ask('up{job="encrypted"}').values()) == [1.0]
 
 
 def test_a_run_that_grows_is_an_increase(scraped: Scraped) -> None:
