@@ -102,8 +102,9 @@ def show(
     if as_json:
         print_json(record)
         return
+    known = {name: value for name, value in record.items() if value is not None}
     rows = [
-        {"field": name, "value": cell(value)} for name, value in record.items() if value not in (None, [])
+        {"field": name, "value": cell(value)} for name, value in known.items() if value not in ((), [], {})
     ]
     print_table(rows)
 

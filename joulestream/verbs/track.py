@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from conf.links import dashboard_url
+from dashboard.display import MASS, amount, energy
 from joulestream.context import context
 from joulestream.output import DataDir, KafkaBootstrap, say
 
@@ -98,7 +99,8 @@ def command(
         on_budget="stop" if on_budget is OnBudget.STOP else "ignore",
     )
     code, status = _measure(run, words, obeys=on_budget is OnBudget.STOP)
-    say(f"run {run.run_id}: {status}, {run.energy_kwh * 1000:.6g} Wh, {run.emissions_kg * 1000:.6g} g CO2e")
+    emitted = amount(run.emissions_kg, MASS, " CO2e")
+    say(f"run {run.run_id}: {status}, {energy(run.energy_kwh)}, {emitted}")
     if run.link:
         say(run.link)
     raise typer.Exit(code)

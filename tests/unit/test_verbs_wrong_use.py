@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -39,6 +40,18 @@ def test_track_refuses_a_wrong_option_before_it_runs_the_command(
     done = CliRunner().invoke(app, ["track", *options, "--data-dir", str(tmp_path), "--", "touch", str(sign)])
     assert done.exit_code == USAGE
     assert not sign.exists()
+
+
+def test_track_ends_with_what_the_run_used_in_units_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATA_DIR", "KAFKA_BOOTSTRAP", "DASHBOARD_URL"):  # the verb sets them for its command
+        monkeypatch.setenv(f"JOULE_{name}", "")
+        monkeypatch.delenv(f"JOULE_{name}")
+    options = ("--meters", "simulated:7", "--data-dir", str(tmp_path), "--kafka-bootstrap", "127.0.0.1:1")
+    done = CliRunner().invoke(app, ["track", *options, "--region", "DE", "--", "sleep", "0.3"])
+    assert done.exit_code == OK
+    assert re.search(r"^run \S+: completed, \d[\d.]* (µ|m|)Wh, \d[\d.]* (µ|m|)g CO2e$", done.stderr, re.M)
 
 
 def test_reset_of_nothing_says_so(tmp_path: Path) -> None:
