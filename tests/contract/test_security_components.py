@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -91,6 +92,8 @@ class Stack:
             **secrets_of(secure, hidden),
             "JOULE_DATA_DIR": str(self.data),
             "JOULE_ACCESS_LOGIN": "true",
+            "JOULE_EXPORTER_CERT_FILE": str(secure.ours.cert),
+            "JOULE_EXPORTER_KEY_FILE": str(secure.ours.key),
             "JOULE_ALERTS_SMTP_HOST": HOST,
             "JOULE_ALERTS_SMTP_PORT": str(any_free()),
             "JOULE_ALERTS_SMTP_USER": USER,
@@ -159,12 +162,13 @@ def stack(secure: Secure, folder: Path) -> Iterator[Stack]:
         made.end()
 
 
-def got(url: str, token: str | None = None) -> tuple[int, str]:
+def got(url: str, token: str | None = None, ca: Path | None = None) -> tuple[int, str]:
     """Status of an answer, and all of it."""
+    context = ssl.create_default_context(cafile=ca)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http, of this machine
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - likewise
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310 - likewise
             return answer.status, f"{answer.headers}{answer.read().decode()}"
     except urllib.error.HTTPError as error:
         return error.code, f"{error.headers}{error.read().decode()}"
@@ -236,14 +240,15 @@ def test_no_verb_shows_a_secret(shown: Stack, verb: str, word: str, flags: list[
     assert word in shown.verb(verb, *flags)
 
 
-def test_metrics_need_the_token_and_show_none(shown: Stack) -> None:
+def test_metrics_need_the_token_and_show_none(shown: Stack, secure: Secure) -> None:
     status = json.loads(shown.verb("status", "--json"))
     port = next(one["port"] for one in status["services"] if one["service"] == "exporter")
-    page = f"http://{HOST}:{port}/metrics"
-    code, text = got(page)
+    page, ca = f"https://{HOST}:{port}/metrics", secure.authority.ca
+    assert page in shown.log.read_text()
+    code, text = got(page, ca=ca)
     assert code == 401
     assert "joulestream_" not in hides(page, text)
-    code, text = got(page, TOKEN)
+    code, text = got(page, TOKEN, ca)
     assert code == 200
     assert "joulestream_" in hides(page, text)
 
