@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def test_track_ends_with_what_the_run_used_in_units_that_fit(
         monkeypatch.setenv(f"JOULE_{name}", "")
         monkeypatch.delenv(f"JOULE_{name}")
     options = ("--meters", "simulated:7", "--data-dir", str(tmp_path), "--kafka-bootstrap", "127.0.0.1:1")
-    done = CliRunner().invoke(app, ["track", *options, "--region", "DE", "--", "sleep", "0.3"])
+    work = "import time\nwhile time.process_time() < 1: pass"
+    done = CliRunner().invoke(app, ["track", *options, "--region", "DE", "--", sys.executable, "-c", work])
     assert done.exit_code == OK
     assert re.search(r"^run \S+: completed, \d[\d.]* (µ|m|)Wh, \d[\d.]* (µ|m|)g CO2e$", done.stderr, re.M)
 
