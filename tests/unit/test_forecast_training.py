@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pytest
 
+from joulestream.verbs.forecasting.train import _followed
 from schemas.times import from_ms, to_ms
 from spark_jobs.forecast.learning.challenge import Champion, challenge
 from spark_jobs.forecast.learning.promotion import (
@@ -228,10 +229,45 @@ def test_champion_is_compared_on_windows_that_it_has_not_learned_from() -> None:
     assert fits == [749, 949, 1000]  # judged by the last quarter; by what came since; the one that serves
 
 
+@pytest.mark.parametrize(
+    ("minutes", "fits"),
+    [
+        pytest.param(900, [(60, 3600), (60,), (60, 3600)], id="the horizons whose actuals have come since"),
+        pytest.param(990, [(60, 3600), (60, 3600)], id="none: no forest is grown for nothing"),
+    ],
+)
+def test_only_what_can_be_compared_is_learned_for_it(minutes: int, fits: list[tuple[int, ...]]) -> None:
+    table = flat_table(1000, (60, 3600))
+    table.changes[3600][900:] = np.nan
+    found: list[tuple[int, ...]] = []
+
+    def fit(rows: Floats, changes: Mapping[int, Floats]) -> Knows:
+        found.append(tuple(changes))
+        return Knows(10.0, tuple(changes))
+
+    challenge(fit, table, champion(25.0, minutes))
+    assert found == fits
+
+
 def test_champion_that_is_too_young_to_be_compared_stays() -> None:
-    found = challenge(lambda rows, changes: Knows(10.0, tuple(changes)), flat_table(), champion(25.0, 990))
+    said: list[str] = []
+    found = challenge(
+        lambda rows, changes: Knows(10.0, tuple(changes)), flat_table(), champion(25.0, 990), said.append
+    )
     assert found.decision.verdict == CHALLENGER
     assert "too few windows since old was trained" in found.decision.reason
+    assert said == [
+        "learning from the earlier part, to be judged by the later one",
+        "error over the naive forecast's: 0.00 at 60 s",
+        f"challenger: {found.decision.reason}; learning from all, as it is kept",
+    ]
+
+
+def test_progress_of_a_training_is_said_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [b'{"progress": "reading the past"}\n', b'{"version": "v1", "promoted": true}\n']
+    assert _followed(lines) == {"version": "v1", "promoted": True}
+    assert capsys.readouterr().err.split(maxsplit=2) == ["0", "s", "reading the past\n"]
+    assert _followed(lines[:1]) is None
 
 
 def test_a_horizon_that_the_champion_does_not_serve_is_naive_s() -> None:
