@@ -121,11 +121,18 @@ def test_a_narrow_interval_is_widened_to_what_matters(node: AnomalyWatch) -> Non
 
 def test_a_wide_interval_is_narrowed_to_what_is_usual(node: AnomalyWatch) -> None:
     wide = (0.0, 0.0, 100.0, 900.0, 990.0)
-    usual = [103.0, 97.0] * 15
+    usual = [106.0, 94.0] * 15
     powers = [*usual, *[125.0] * 3]
     found = [node.observe(window(n, power), judged(power, 300, wide)) for n, power in enumerate(powers)]
     assert [len(signals) for signals in found[-3:]] == [0, 0, 1]
-    assert found[-1][0].evidence["high_w"] == pytest.approx(100.0 + 4 * 3.0)
+    assert found[-1][0].evidence["high_w"] == pytest.approx(100.0 + 3 * 6.0)
+
+
+def test_the_jumps_of_a_start_are_not_taken_for_the_usual_error(node: AnomalyWatch) -> None:
+    wide = (0.0, 0.0, 100.0, 900.0, 990.0)
+    powers = [*QUIET, *[250.0, 20.0] * 5, *[101.0, 99.0] * 10, *[125.0] * 3]
+    found = [node.observe(window(n, power), judged(power, 300, wide)) for n, power in enumerate(powers)]
+    assert [len(signals) for signals in found[-3:]] == [0, 0, 1]
 
 
 def test_a_usual_error_is_not_known_from_a_few_windows(node: AnomalyWatch) -> None:
@@ -392,5 +399,11 @@ def test_numbers_of_numpy_are_taken_and_stored_as_plain_ones(node: AnomalyWatch)
     ]
     assert states(found, POWER) == [RAISED]
     power, stuck = node.to_doc()["power"], node.to_doc()["stuck"]
-    values = [*found[0].evidence.values(), *power.pop("recent"), *power.values(), *stuck.values()]
+    values = [
+        *found[0].evidence.values(),
+        *power.pop("recent"),
+        *power.pop("errors_w"),
+        *power.values(),
+        *stuck.values(),
+    ]
     assert {type(value) for value in values} <= {float, int, str, bool}

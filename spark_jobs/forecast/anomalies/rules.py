@@ -26,14 +26,12 @@ class Limits:
     # power: so many windows in a row outside of the interval, which on both sides of the median is as wide as the
     # 90 % interval, but at most `errors` times the usual error, and at least `least_w` and `least_share` of it.
     windows: int = 3
-    errors: float = 4.0
+    errors: float = 3.0
     least_w: float = 5.0
     least_share: float = 0.1
-    # After so many judged windows the usual error is known; the weight of the last one in it, and how much of a
-    # single error counts at most, in usual ones.
+    # The usual error is the median of so many, and known after so many: a mean remembers the start of a run.
+    usual: int = 15
     known: int = 10
-    memory: float = 0.02
-    most: float = 4.0
     # The level before an anomaly is the median of so many windows; the power has to leave that too.
     before: int = 5
     # Windows after a start, a gap or a change of run in which no forecast is held against the series.
@@ -87,9 +85,8 @@ class OffForecast:
     back: int = 0
     # Forecasts from before this say nothing.
     from_ms: int = 0
-    # Usual size of the error of the forecasts that were judged (W), and how many there were.
-    error_w: float = 0.0
-    judged: int = 0
+    # The last errors of the forecasts that were judged (W).
+    errors_w: list[float] = field(default_factory=list)
     # The last powers that were judged (W).
     recent: list[float] = field(default_factory=list)
 
@@ -105,7 +102,7 @@ class OffForecast:
         if fair is None:
             return None
         low, high = self._band(fair[1])
-        self._learn(abs(window.power_w - float(fair[1][2])))
+        self.errors_w = [*self.errors_w, abs(window.power_w - float(fair[1][2]))][-self.limits.usual :]
         side = (window.power_w > high) - (window.power_w < low)
         level = self.level_w if self.count else median(self.recent or [window.power_w])
         self.recent = [*self.recent, window.power_w][-self.limits.before :]
@@ -136,17 +133,12 @@ class OffForecast:
         """
         p05, _, p50, _, p95 = (float(quantile) for quantile in quantiles)
         least = self._least(p50)
-        usual = self.limits.errors * self.error_w if self.judged >= self.limits.known else inf
+        known = len(self.errors_w) >= self.limits.known
+        usual = self.limits.errors * median(self.errors_w) if known else inf
         return p50 - max(min(p50 - p05, usual), least), p50 + max(min(p95 - p50, usual), least)
 
     def _least(self, level_w: float) -> float:
         return max(self.limits.least_w, self.limits.least_share * abs(level_w))
-
-    def _learn(self, error_w: float) -> None:
-        self.judged += 1
-        if self.judged >= self.limits.known:
-            error_w = min(error_w, self.limits.most * self.error_w)
-        self.error_w += max(self.limits.memory, 1.0 / self.judged) * (error_w - self.error_w)
 
     def _while_open(self, window: Observation, window_ms: int) -> Finding | None:
         self.count += 1
