@@ -119,12 +119,21 @@ def test_the_manifests_entry_points_carry_a_run_from_its_meter_to_the_dashboard(
     assert audited(stream)["verdict"] == "ok"
     codes = {each.workload: each.end() for each in (agent, dashboard, stream)}
     assert codes["energy-streaming-job"] == 0, stream.tail()
+    assert not_json(stream) == []
     assert codes["node-agent"] == 0, agent.tail()
     assert dashboard.log.read_text().count("Traceback") == 0, dashboard.tail()
     assert store.process is not None
     assert broker.process is not None
     assert (store.process.poll(), broker.process.poll()) == (None, None)
     assert node.listed() == node.listing, "a container wrote to the image's tree"
+
+
+def not_json(container: Container) -> list[str]:
+    """Lines of its log that are no objects, besides what Java says before it logs."""
+    java = "WARNING: Using incubator modules"
+    lines = container.log.read_text().splitlines()
+    assert lines
+    return [line for line in lines if not line.startswith(("{", java))]
 
 
 def wait_for_the_end_of_the_run(stream: Container, db: Any) -> None:
