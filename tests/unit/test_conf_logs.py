@@ -183,7 +183,7 @@ def test_what_the_threads_of_a_run_log_names_the_run(
         return [line for line in lines if "events are kept" in line["message"]]
 
     with Tracker(run_id="r-17", meters="simulated:1", close_timeout_s=0.2) as run:
-        run._complain("the tracker failed", PipelineError("boom"))
+        run._complain("the tracker failed", RuntimeError("boom"))
         deadline = time.monotonic() + 20
         while not away() and time.monotonic() < deadline:
             time.sleep(0.05)
