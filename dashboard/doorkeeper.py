@@ -39,7 +39,7 @@ def check(login: bool, auth: dict[str, Any], has_library: bool) -> None:
         return
     if not has_library:
         raise PipelineError(
-            "access.login is on, but Authlib or httpx is not installed: pip install 'joulestream[dashboard,login]'"
+            "access.login is on, but Authlib or httpx is not installed: pip install '.[dashboard,login]'"
         )
     missing = [name for name in NEEDED if not auth.get(name)]
     if missing:

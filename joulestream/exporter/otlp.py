@@ -67,7 +67,7 @@ def sender_of(settings: Settings, collector: Collector) -> Sender | None:
         from opentelemetry.sdk.metrics.export import MetricExportResult
     except ImportError as error:
         raise PipelineError(
-            f"exporter.otlp_endpoint is set and {error.name} is not installed; run pip install 'joulestream[otel]', "
+            f"exporter.otlp_endpoint is set and {error.name} is not installed; run pip install '.[otel]', "
             "or unset it"
         ) from None
     endpoint = address(wanted)

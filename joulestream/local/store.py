@@ -55,7 +55,7 @@ def find_document_server() -> DocumentServer:
     found = f"mongod {version or '(of unknown version)'} on PATH" if on_path else "no mongod on PATH"
     raise PipelineError(
         f"found {found} and no {EMBEDDED} beside {sys.executable}, expected MongoDB {OLDEST_MONGOD} "
-        f"or newer, or SecantusDB: run `pip install 'joulestream[embedded-store]'`, or name a server with "
+        f"or newer, or SecantusDB: run `pip install '.[embedded-store]'`, or name a server with "
         f"--mongodb-uri"
     )
 

@@ -44,7 +44,7 @@ def audit(lock: Path = LOCK_FILE, service: str = "pypi", run: Run | None = None)
     Raises PipelineError where pip-audit is not installed or fails, RetryableError where the database does not answer.
     """
     if run is None and find_spec("pip_audit") is None:
-        raise PipelineError("pip-audit is not installed: pip install 'joulestream[supply]'")
+        raise PipelineError("pip-audit is not installed: pip install '.[supply]'")
     code, out, err = (run or _run)(command(lock, service))
     try:
         answer = json.loads(out)

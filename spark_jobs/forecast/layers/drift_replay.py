@@ -54,7 +54,7 @@ def frozen_forecasts(scenario: Scenario, seed: int) -> Floats:
         from sklearn.ensemble import RandomForestRegressor
     except ImportError as error:
         raise PipelineError(
-            "scikit-learn is not installed; run: pip install 'joulestream[forecast]'"
+            "scikit-learn is not installed; run: pip install '.[forecast]'"
         ) from error
 
     powers = np.array([window.power_w for window in scenario.windows])

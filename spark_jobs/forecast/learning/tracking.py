@@ -52,7 +52,7 @@ def tell_mlflow(
             _tell(uri, registry, version, cache)
             problems.clear()
         except ImportError:
-            problems[:] = ["mlflow is not installed; run: pip install 'joulestream[mlflow]'"]
+            problems[:] = ["mlflow is not installed; run: pip install '.[mlflow]'"]
         except Exception as error:  # noqa: BLE001 - a copy for others: no kind of failure may cost the model
             problems[:] = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"]
 
