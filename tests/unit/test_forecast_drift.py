@@ -144,7 +144,7 @@ def test_other_drifts_leave_the_frozen_model_behind_too(kind):
     assert found["dynamic"].mae_w < 1.05 * found["naive"].mae_w
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 5])
 def test_without_a_drift_the_blend_is_within_a_hundredth_of_its_better_layer(seed):
     found = table("none", seed)
     better = min(found[name].mae_w for name in ("batch", "speed", "naive"))

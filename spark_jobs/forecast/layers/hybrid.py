@@ -21,7 +21,7 @@ LAYERS = ("last", "batch", "speed", "seasonal")
 MEMORY = 0.995
 POWER = 16.0
 # A layer counts as so much worse than it was, and one that is then worse than the last value hardly counts at all.
-HANDICAP = 1.05
+HANDICAP = 1.04
 POWER_OF_WORSE = 64.0
 # A layer starts with the losses of so many windows, at these ratios to the last value's.
 PRIOR_WINDOWS = 10.0
