@@ -170,7 +170,7 @@ def test_an_axis_of_time_names_its_zone(chart: Chart) -> None:
 def test_a_group_too_small_to_be_seen_has_its_energy_beside_it() -> None:
     groups = [Group(key="a", energy_kwh=1000.0), Group(key="b", energy_kwh=1e-9)]
     chart = fleet.by_group(groups, "user")
-    texts = next(trace for trace in chart.figure.data if trace.type == "scatter")
+    texts = next(trace for trace in chart.figure.data if trace.type == "scatter" and trace.mode == "text")
     assert [text.strip() for text in texts.text] == ["1.00 MWh", "1.00 µWh"]
     assert chart.figure.layout.xaxis.range[1] > 1.0
 
