@@ -156,7 +156,7 @@ _TO_DO = Section(
                 Column("unit", "Unit"),
                 Column("Value #A", "Used", Unit.SHARE),
                 Column("Value #B", "Forecast", Unit.SHARE),
-                Column("Value #C", "Breaks with", Unit.SHARE),
+                Column("Value #C", "Break probability", Unit.SHARE),
             ),
             width=12,
             without="no budgets",
