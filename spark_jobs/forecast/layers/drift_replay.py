@@ -53,9 +53,7 @@ def frozen_forecasts(scenario: Scenario, seed: int) -> Floats:
     try:
         from sklearn.ensemble import RandomForestRegressor
     except ImportError as error:
-        raise PipelineError(
-            "scikit-learn is not installed; run: pip install '.[forecast]'"
-        ) from error
+        raise PipelineError("scikit-learn is not installed; run: pip install '.[forecast]'") from error
 
     powers = np.array([window.power_w for window in scenario.windows])
     rows = np.lib.stride_tricks.sliding_window_view(powers, LAGS)
