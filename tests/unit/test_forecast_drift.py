@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 
 from joulestream.verbs.forecast import app
 from spark_jobs.forecast.backtest.traces import TraceError
-from spark_jobs.forecast.layers.drift import LARGEST, WARM_UP, Drift
+from spark_jobs.forecast.layers.drift import LARGEST, RANGE_WARM_UP, WARM_UP, Drift, Range
 from spark_jobs.forecast.layers.drift_replay import (
     MODELS,
     frozen_forecasts,
@@ -25,6 +27,7 @@ from spark_jobs.forecast.layers.drift_replay import (
 )
 from spark_jobs.forecast.layers.scenarios import CHANGE, KINDS, generated, measured
 
+DATA = os.environ.get("JOULE_BENCH_DATA", "")
 SHOCKS = {
     "normal": lambda rng, n: rng.normal(0, 1, n),
     "heavy tails": lambda rng, n: rng.standard_t(3, n),
@@ -115,6 +118,43 @@ def test_state_is_finite_and_survives_storage_exactly(pairs):
     assert again.update(5.0, 1.0) == drift.update(5.0, 1.0)
 
 
+def moves(powers, known=(100.0, 150.0)):
+    """Numbers of the windows at which a range that knows some powers says that the series has moved."""
+    found = Range()
+    for i in range(RANGE_WARM_UP):
+        assert not found.update(known[i % len(known)])
+    return [i for i, power in enumerate(powers) if found.update(power)]
+
+
+@pytest.mark.parametrize(
+    ("powers", "said"),
+    [
+        pytest.param([300.0] * 9, [1], id="a level that it never had, told once"),
+        pytest.param([50.0] * 9, [1], id="a lower one"),
+        pytest.param([150.0, 100.0] * 9, [], id="back and forth between known levels"),
+        pytest.param([300.0, 150.0] * 9, [], id="glitches that do not last"),
+        pytest.param([190.0, 70.0] * 9, [], id="a little beyond"),
+        pytest.param([300.0] * 9 + [100.0] * 9 + [300.0] * 9, [1], id="known from then on"),
+    ],
+)
+def test_a_series_that_moves_to_a_power_that_it_never_had_is_told_in_two_windows(powers, said):
+    assert moves(powers) == said
+
+
+def test_nothing_is_new_before_the_range_is_known():
+    found = Range()
+    assert not any(found.update(power) for power in [1.0] * (RANGE_WARM_UP - 2) + [1000.0] * 9)
+
+
+def test_a_range_survives_storage_exactly():
+    found = Range()
+    for power in [100.0, 150.0] * RANGE_WARM_UP + [300.0]:
+        found.update(power)
+    again = Range.from_doc(json.loads(json.dumps(found.to_doc())))
+    assert again.to_doc() == found.to_doc()
+    assert again.update(300.0)
+
+
 @cache
 def table(kind, seed):
     scenario = generated(kind, seed)
@@ -201,6 +241,19 @@ def test_measured_scenarios_change_where_the_new_work_or_the_new_limit_begins(tm
     assert (new.change, len({w.run_id for w in new.windows})) == (60, 4)
     assert limit.change == 36
     assert [w.power_w for w in limit.windows] == pytest.approx([300.0] * 36 + [300.0 * 0.4] * 24)
+
+
+@pytest.mark.skipif(not DATA, reason="JOULE_BENCH_DATA names no folder of measured data")
+def test_measured_changes_are_found_and_got_over_in_two_windows():
+    for scenario in measured(Path(DATA)):
+        found = {
+            one.model: one for one in scores(scenario, replayed(scenario, frozen_forecasts(scenario, 1)))
+        }
+        dynamic = found["dynamic"]
+        assert (dynamic.alarm_windows, dynamic.false_alarms) == (2, 0)
+        assert dynamic.recovery_windows is not None
+        assert dynamic.recovery_windows <= 2
+        assert dynamic.mae_w <= 0.65 * found["batch"].mae_w
 
 
 def test_measured_runs_of_one_architecture_are_refused(tmp_path):

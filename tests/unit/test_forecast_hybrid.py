@@ -95,7 +95,7 @@ def test_a_model_that_goes_on_failing_stays_out_after_its_alarm():
 def test_a_jump_at_the_start_of_a_job_is_no_drift():
     powers, blend, at, found = noisy(8, 300), Blend(), 0, 0
     history = []
-    for power in [*powers, *powers + 150]:
+    for power in [*powers, *powers + 60]:
         history.append(Observation(at * WINDOW_MS, float(power)))
         at += 6 if len(history) == 300 else 1
     for i in range(len(history) - 1):

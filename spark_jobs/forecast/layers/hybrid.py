@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spark_jobs.forecast.layers.drift import Drift
+from spark_jobs.forecast.layers.drift import Drift, Range
 from spark_jobs.forecast.layers.speed import LIMIT, Speed, bounded
 from spark_jobs.forecast.series import Floats
 
@@ -65,7 +65,7 @@ class Blend:
 
     def __init__(self) -> None:
         """Start without knowledge: the batch model is trusted as far as its training says."""
-        self.speed, self.drift = Speed(), Drift()
+        self.speed, self.drift, self.range = Speed(), Drift(), Range()
         # Per layer: discounted loss of it and of the last value over the same windows, in the series' scale.
         self.losses: Losses = {}
         # Recent mean loss of the last value: the size of the prior.
@@ -109,8 +109,11 @@ class Blend:
         share = UNIT_MEMORY if self.unit else 1.0
         self.unit += (errors["last"] - self.unit) * share
         alarm = float(x[-1]) < FRESH and self.drift.update(model, errors["last"])
+        moved = self.range.update(actual)
         if alarm:
             self.restart()
+        elif moved:
+            self._doubt()
         elif self.trial is not None:
             self._judge(self.trial, model, errors["last"])
         memory = MEMORY
@@ -120,18 +123,22 @@ class Blend:
             own, naive = self.losses.get(name, (0.0, 0.0))
             self.losses[name] = (memory * own + error, memory * naive + errors["last"])
         self.speed.learn(x, last, actual)
-        return alarm
+        return alarm or moved
 
     def restart(self) -> None:
         """Trust nothing but the last value until others have shown their worth anew: what an alarm does.
 
         Public, since an alarm at the shortest horizon is known before the longer ones can see it.
         """
+        self._doubt()
+        self.speed.soften()
+        self.drift.reset()
+
+    def _doubt(self) -> None:
+        """Trust nothing but the last value until others have shown their worth anew; nobody forgets anything."""
         before = self.losses if self.trial is None else self.trial.before
         self.trial = Trial(before=before)
         self.losses = {}
-        self.speed.soften()
-        self.drift.reset()
 
     def heir(self) -> Blend:
         """What the next series of the same kind starts with: losses and speed layer, and no alarm."""
@@ -157,6 +164,7 @@ class Blend:
         doc: dict[str, Any] = {
             "speed": self.speed.to_doc(),
             "drift": self.drift.to_doc(),
+            "range": self.range.to_doc(),
             "losses": _losses_doc(self.losses),
             "unit": self.unit,
         }
@@ -172,6 +180,8 @@ class Blend:
         """Read back what `to_doc` wrote."""
         blend = cls()
         blend.speed, blend.drift = Speed.from_doc(doc["speed"]), Drift.from_doc(doc["drift"])
+        if "range" in doc:
+            blend.range = Range.from_doc(doc["range"])
         blend.losses, blend.unit = _losses(doc["losses"]), float(doc["unit"])
         if (trial := doc.get("trial")) is not None:
             before = trial.get("before")
