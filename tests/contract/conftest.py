@@ -14,7 +14,7 @@ from spark_jobs.store import Address, Db, connect, ensure_collections
 from tests.contract.secure import Secure, secure_servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     """Servers of our own that ask for passwords and certificates."""
     with secure_servers(tmp_path_factory.mktemp("secure")) as found:

@@ -44,7 +44,7 @@ def test_a_secret_that_can_be_guessed_is_refused_without_saying_it() -> None:
 
 
 def test_a_library_that_lacks_is_named() -> None:
-    with pytest.raises(PipelineError, match=r"joulestream\[dashboard,login\]"):
+    with pytest.raises(PipelineError, match=r"\.\[dashboard,login\]"):
         check(True, AUTH, False)
 
 

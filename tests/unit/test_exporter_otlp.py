@@ -164,7 +164,7 @@ def test_an_address_that_is_none_is_one_sentence(given: str) -> None:
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.metric_exporter", None)
-    with pytest.raises(PipelineError, match=r"pip install 'joulestream\[otel\]'"):
+    with pytest.raises(PipelineError, match=r"pip install '\.\[otel\]'"):
         sender("http://127.0.0.1:1")
 
 
