@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -129,3 +130,13 @@ def stages_of(db: Db, state: str | None = None) -> set[tuple[str, int]]:
     """Basis and stage of all alerts, or of those in a state."""
     query = {} if state is None else {"state": state}
     return {(alert["basis"], alert["stage_pct"]) for alert in db.alerts.find(query)}
+
+
+def at_once(processes: int, work: Callable[[Callable[[], object]], None]) -> None:
+    """Do the same work in so many threads; `work` calls what it is given when it is ready, and all go on together."""
+    start = threading.Barrier(processes)
+    threads = [threading.Thread(target=work, args=(start.wait,)) for _ in range(processes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

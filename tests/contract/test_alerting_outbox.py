@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from joulestream.local.process import ROOT, running
 from joulestream.local.store import find_document_server, store_service
 from schemas.errors import PipelineError, RetryableError
 from spark_jobs.store import Address, Db, Doc, Patience, connect, ensure_collections
-from tests.alerting import NOW, add_budget, set_run
+from tests.alerting import NOW, add_budget, at_once, set_run
 from tests.receivers import hang, receiver
 
 pytestmark = pytest.mark.stack
@@ -188,21 +188,16 @@ def test_alerts_of_the_stream_get_the_configured_channels_once(stream_db: Db) ->
 def test_many_processes_make_each_delivery_once(stream_db: Db, stream_address: Address) -> None:
     identities = [put(stream_db, f"a{n}", "webhook", "mail") for n in range(15)]
     channels = {"webhook": Noted(), "mail": Noted()}
-    start = threading.Barrier(3)
 
-    def work() -> None:
+    def work(start: Callable[[], object]) -> None:
         db = connect(stream_address)
         made = lanes(db, channels)
-        start.wait()
+        start()
         for _ in range(30):
             turn(made)
         db.client.close()
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(3, work)
     for name, channel in channels.items():
         assert sorted(channel.keys) == sorted(f"{i}|{name}" for i in identities)
 

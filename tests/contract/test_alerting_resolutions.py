@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from joulestream.alerting.lanes import Lanes
 from joulestream.alerting.outbox import LEASE_SPARE_S, MAX_ATTEMPTS, NEWS_FOR, STEADY, Outbox
 from schemas.errors import RetryableError
 from spark_jobs.store import Address, Db, Patience, connect
-from tests.alerting import NOW
+from tests.alerting import NOW, at_once
 from tests.contract.test_alerting_outbox import Noted, a_broken_budget, entry, process, put, turn, wait
 from tests.receivers import hang, receiver
 
@@ -190,21 +190,16 @@ def test_many_processes_tell_each_resolution_once(stream_db: Db, stream_address:
     for identity in identities:
         alerts.resolve(stream_db, identity, "over", NOW)
     clock.at = LATER
-    start = threading.Barrier(3)
 
-    def work() -> None:
+    def work(start: Callable[[], object]) -> None:
         db = connect(stream_address)
         other = lanes(db, clock, webhook=webhook, mail=mail)
-        start.wait()
+        start()
         for _ in range(20):
             turn(other)
         db.client.close()
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(3, work)
     for name, channel in (("webhook", webhook), ("mail", mail)):
         assert sorted(channel.keys[10:]) == sorted(f"{i}|{name}|resolved-1" for i in identities)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -17,6 +16,7 @@ from spark_jobs.store import Address, Db, Doc, connect
 from tests.alerting import (
     NOW,
     add_budget,
+    at_once,
     ends_at,
     rules,
     set_run,
@@ -107,21 +107,16 @@ def test_many_evaluators_at_once_raise_each_alert_once(stream_db: Db, stream_add
         add_budget(stream_db, name, "run", "r", 10.0)
     set_run(stream_db, "r", 9.5, forecast=ends_at(11.0, 10.0, 12.0, NOW + timedelta(hours=1)))
     raised: list[str] = []
-    start = threading.Barrier(4)
 
-    def work() -> None:
+    def work(start: Callable[[], object]) -> None:
         db = connect(stream_address)
         made = rules(db)
-        start.wait()
+        start()
         for second in range(3):
             raised.extend(made.round(NOW + timedelta(seconds=second)).raised)
         db.client.close()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, work)
     assert len(raised) == len(set(raised)) == 2 * len(names)
     assert {a["_id"] for a in stream_db.alerts.find()} == set(raised)
     assert stages_of(stream_db) == {("actual", 90), ("forecast", 100)}
