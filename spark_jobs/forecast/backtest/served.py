@@ -13,7 +13,6 @@ from spark_jobs.forecast.series import LEVELS, Floats
 
 HISTORY = 240
 
-
 Cells = Mapping[int, Cell]
 
 
