@@ -8,7 +8,7 @@ import subprocess
 import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,8 +159,9 @@ class Cluster:
 def driver_of(submitted: subprocess.Popen[bytes]) -> psutil.Process:
     """The Python process of a submitted application."""
     for child in psutil.Process(submitted.pid).children(recursive=True):
-        if any(part.endswith(".py") for part in child.cmdline()[1:2]):
-            return child
+        with suppress(psutil.NoSuchProcess):  # a child that has ended, perhaps not yet waited for
+            if any(part.endswith(".py") for part in child.cmdline()[1:2]):
+                return child
     raise AssertionError(f"spark-submit {submitted.pid} runs no Python file")
 
 
