@@ -62,7 +62,12 @@ class Collection:
     retention_setting: str | None = None
     # Made by earlier versions; each would cost a write of its own at every update.
     retired_indexes: tuple[Index, ...] = ()
+    # Read by ranges of `_id`, which a server must not answer by looking at every document.
+    is_read_by_ranges: bool = False
 
+
+# Of servers that do not use the index of `_id` for ranges; the second key only makes it an index like any other.
+RANGES = Index((("_id", 1), ("schema_version", 1)))
 
 COLLECTIONS: tuple[Collection, ...] = (
     Collection(
@@ -74,6 +79,7 @@ COLLECTIONS: tuple[Collection, ...] = (
         validator(TrainingEvent),
         "ingest.recorded_at",
         "stream.ledger_retention_days",
+        is_read_by_ranges=True,
     ),
     Collection(
         NODE_METRICS,
@@ -83,6 +89,7 @@ COLLECTIONS: tuple[Collection, ...] = (
         validator(NodeSample),
         "ingest.recorded_at",
         "stream.ledger_retention_days",
+        is_read_by_ranges=True,
     ),
     Collection(
         RUN_SUMMARY,

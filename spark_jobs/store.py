@@ -221,8 +221,17 @@ def ensure_collections(db: Db, settings: Settings) -> None:
             db.command({"collMod": collection.name, **options})
         for index in collection.indexes:
             db[collection.name].create_index(list(index.keys), name=index.name, sparse=index.sparse)
+        if collection.is_read_by_ranges and scans_for_ranges(db, collection.name):
+            db[collection.name].create_index(list(documents.RANGES.keys), name=documents.RANGES.name)
         _drop_retired(db, collection)
         _ensure_retention(db, collection, settings)
+
+
+def scans_for_ranges(db: Db, name: str) -> bool:
+    """Whether the server looks at every document for a range of `_id` (the embedded one does; MongoDB does not)."""
+    find = {"find": name, "filter": {"_id": {"$gte": "a", "$lt": "b"}}}
+    plan = db.command("explain", find, verbosity="queryPlanner")["queryPlanner"]["winningPlan"]
+    return "COLLSCAN" in str(plan)
 
 
 def _drop_retired(db: Db, collection: documents.Collection) -> None:

@@ -13,7 +13,7 @@ import psutil
 from pymongo.errors import PyMongoError
 
 from bench.pipeline.report import latencies, percentile, rounded
-from bench.pipeline.sender import probe_prefix, send_backlog, send_live
+from bench.pipeline.sender import probes, send_backlog, send_live
 from bench.pipeline.servers import Servers
 from bench.pipeline.sizes import Sizes
 from conf.settings import Settings
@@ -26,7 +26,8 @@ from schemas.units import mib_from_bytes
 from spark_jobs.offsets import latest
 from spark_jobs.store import Address, Db, connect
 
-LOOK_S = 0.025
+# An event counts as seen when a look sees it, so this makes latencies longer, never shorter.
+LOOK_S = 0.05
 MEMORY_S = 0.5
 LONGEST_BACKLOG_S = 120.0
 TAIL_S = 8.0
@@ -76,10 +77,11 @@ def _tree_bytes(root: psutil.Process) -> int:
 class Watcher(threading.Thread):
     """Looks at the probes' summaries again and again: `seen` has (time, run, n_events) where it grew."""
 
-    def __init__(self, db: Db, prefix: str) -> None:
+    def __init__(self, db: Db, probes: Sequence[str]) -> None:
         super().__init__(name="watcher", daemon=True)
         self._summaries = db[documents.RUN_SUMMARY]
-        self._probes = {"_id": {"$gte": f"{prefix}-", "$lt": f"{prefix}."}}
+        # By name: for a range of `_id` the embedded server looks at every summary, and has no time for the job.
+        self._probes = {"_id": {"$in": list(probes)}}
         self._end = threading.Event()
         self.seen: list[tuple[float, str, int]] = []
         self.error: PyMongoError | None = None
@@ -131,7 +133,7 @@ def measure(servers: Servers, folder: Path, sizes: Sizes) -> dict[str, Any]:
 def _steady(settings: Settings, sizes: Sizes, pool: Any, memory: Memory) -> dict[str, Any]:
     db = connect(Address.of(settings))
     worked_off_s = _wait_for_backlog(settings, db)
-    watcher = Watcher(db, probe_prefix(sizes))
+    watcher = Watcher(db, probes(sizes))
     watcher.start()
     began_s = time.time()
     sending = pool.apply_async(send_live, (settings.kafka, sizes, sizes.settle_s + sizes.live_s))

@@ -14,6 +14,8 @@ from conf.sections import Kafka
 from schemas.topics import NODE_METRICS, TRAINING_EVENTS
 
 PROBE = "probe"
+# A request per event would cost this machine half a core that is the producers' own.
+GATHERED_MS = 10
 
 
 def _producer(kafka: Kafka, linger_ms: int) -> KafkaProducer:
@@ -36,9 +38,9 @@ def send_live(kafka: Kafka, sizes: Sizes, seconds: float) -> tuple[dict[str, lis
 
     The first runs in turn are probes: their ids say so, else they are as the others.
     """
-    producer = _producer(kafka, 0)
+    producer = _producer(kafka, GATHERED_MS)
     fleets = [
-        Fleet(_mix(sizes, probe_prefix(sizes), sizes.probes)),
+        _probes(sizes),
         Fleet(_mix(sizes, f"live{sizes.live_runs}", sizes.live_runs - sizes.probes)),
     ]
     sent: dict[str, list[float]] = {}
@@ -65,9 +67,14 @@ def send_live(kafka: Kafka, sizes: Sizes, seconds: float) -> tuple[dict[str, lis
     return sent, count / (time.time() - began)
 
 
-def probe_prefix(sizes: Sizes) -> str:
-    """What the ids of the probes begin with; another number of runs is other runs."""
-    return f"{PROBE}{sizes.live_runs}"
+def probes(sizes: Sizes) -> list[str]:
+    """The runs that are watched; another number of runs is other runs."""
+    fleet = _probes(sizes)
+    return [fleet.run_id(number) for number in range(sizes.probes)]
+
+
+def _probes(sizes: Sizes) -> Fleet:
+    return Fleet(_mix(sizes, f"{PROBE}{sizes.live_runs}", sizes.probes))
 
 
 def _mix(sizes: Sizes, prefix: str, runs: int) -> Mix:

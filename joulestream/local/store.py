@@ -18,13 +18,12 @@ from pymongo.errors import PyMongoError
 from conf.clients import mongo_options
 from conf.mongo_trouble import mongo_refusal, mongo_unusable
 from conf.sections import MongoDB
+from joulestream.embedded_store import CACHE, CONFIGURATION, PROGRAM
 from joulestream.local.ports import HOST
 from joulestream.local.process import Service
 from schemas.errors import PipelineError
 
 OLDEST_MONGOD = 6
-CACHE = "256M"
-EMBEDDED = "secantusd-py"
 _SECRET_OPTION = re.compile(
     r"(?i)(?<=[?&])((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&]*(&?)"
 )
@@ -49,12 +48,12 @@ def find_document_server() -> DocumentServer:
     version = mongod_version(on_path) if on_path else None
     if on_path and version and int(version.split(".")[0]) >= OLDEST_MONGOD:
         return DocumentServer(f"MongoDB {version}", "SSPL", Path(on_path))
-    beside = Path(sys.executable).parent / EMBEDDED
+    beside = Path(sys.executable).parent / PROGRAM
     if beside.is_file():
         return DocumentServer("SecantusDB", "GPL-2.0", beside)
     found = f"mongod {version or '(of unknown version)'} on PATH" if on_path else "no mongod on PATH"
     raise PipelineError(
-        f"found {found} and no {EMBEDDED} beside {sys.executable}, expected MongoDB {OLDEST_MONGOD} "
+        f"found {found} and no {PROGRAM} beside {sys.executable}, expected MongoDB {OLDEST_MONGOD} "
         f"or newer, or SecantusDB: run `pip install '.[embedded-store]'`, or name a server with "
         f"--mongodb-uri"
     )
@@ -91,13 +90,12 @@ def store_service(
         command = ["--dbpath", str(data), "--bind_ip", HOST, "--port", str(port)]
         command += ["--wiredTigerCacheSizeGB", "0.25"]
     else:
-        # An own, empty configuration: one that lies about elsewhere must not change what we start.
         command = ["--config", str(config), "--host", HOST, "--port", str(port), "--standalone"]
         command += ["--storage-path", str(data), "--cache-size", CACHE, "--log-level", "WARNING"]
 
     def prepare() -> None:
         data.mkdir(parents=True, exist_ok=True)
-        config.touch()
+        config.write_text(CONFIGURATION)
 
     return Service(
         name="store",

@@ -19,6 +19,7 @@ from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import running
 from joulestream.local.store import find_document_server, store_service
 from schemas import documents
+from schemas.identity import identity_ranges
 from spark_jobs import accounts, holds, receipts
 from spark_jobs.books import LATE_KEYS_PER_FIND, Books
 from spark_jobs.generation import (
@@ -28,8 +29,8 @@ from spark_jobs.generation import (
 from spark_jobs.ledger import insert_new, late_row
 from spark_jobs.parts import Moment, Parts
 from spark_jobs.repairs import request_doc, run_requests
-from spark_jobs.sources import NODE, TRAINING
-from spark_jobs.store import Address, Db, Patience, Stopped, connect, ensure_collections
+from spark_jobs.sources import NODE, TRAINING, Source
+from spark_jobs.store import Address, Db, Patience, Stopped, connect, ensure_collections, scans_for_ranges
 from tests.messages import AT, training
 from tests.stream_steps import KWH, START_MS, WINDOW, WINDOW_MS, generation_of, message, page, task_of
 
@@ -55,6 +56,28 @@ def test_indexes_of_earlier_versions_are_dropped_and_others_stay(stream_db: Db) 
     summaries.create_index([("project", 1)], name="of_theirs")
     ensure_collections(stream_db, load_settings())
     assert set(summaries.index_information()) == {"_id_", "last_event_at_-1", "of_theirs"}
+
+
+@pytest.mark.parametrize("source", [TRAINING, NODE], ids=["training", "node"])
+def test_a_range_of_identities_does_not_look_at_every_row(stream_db: Db, source: Source) -> None:
+    """One run's rows are read without the others', whatever the server uses its index of `_id` for."""
+    rows = [f"e|run-{run}|{place:03}" for run in range(9) for place in range(20)]
+    assert insert_new(stream_db, source.ledger, [row(i, node_id="n") for i in rows]) == ([], {})
+    low, high = identity_ranges("run-4")[0]
+    query = {"_id": {"$gte": low, "$lt": high}}
+    assert [doc["_id"] for doc in stream_db[source.ledger].find(query).sort("_id", 1)] == rows[80:100]
+    assert not scans_for_ranges(stream_db, source.ledger)
+    stats = stream_db.command("explain", {"find": source.ledger, "filter": query}, verbosity="executionStats")
+    assert stats["executionStats"]["totalDocsExamined"] == 20
+
+
+def test_a_server_that_uses_the_index_of_ids_gets_no_other(
+    stream_db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream_db.drop_collection(documents.NODE_METRICS)
+    monkeypatch.setattr("spark_jobs.store.scans_for_ranges", lambda _db, _name: False)
+    ensure_collections(stream_db, load_settings())
+    assert set(stream_db[documents.NODE_METRICS].index_information()) == {"_id_", "node_ref_1"}
 
 
 def test_a_retention_may_be_set_changed_and_taken_back(stream_db: Db) -> None:
