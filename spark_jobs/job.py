@@ -15,6 +15,7 @@ from spark_jobs import offsets
 from spark_jobs.forecast.wiring import models_of
 from spark_jobs.lease import Lease, LeaseLostError, acquire
 from spark_jobs.quiet import stop_quietly
+from spark_jobs.retention import Expiry
 from spark_jobs.runner import Runner
 from spark_jobs.session import spark_session
 from spark_jobs.sources import SOURCES
@@ -60,6 +61,7 @@ def run_job(settings: Settings, stop: Event) -> None:
     leases = {query: patience(partial(acquire, db, query, seconds, stop)) for query in SOURCES}
     keeper = Keeper(leases.values(), seconds / 4, stop, patience)
     keeper.start()
+    Expiry(db, settings, stop).start()
     runners: list[Runner] = []
     try:
         spark = spark_session("joulestream", settings)

@@ -11,7 +11,7 @@ from threading import Event, Lock
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import SecretStr
-from pymongo import ASCENDING, MongoClient
+from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
@@ -34,6 +34,7 @@ from conf.settings import Settings
 from conf.trouble import Refused
 from schemas import documents
 from schemas.errors import PipelineError, RetryableError
+from spark_jobs.retention import ensure_retention
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,6 @@ Db: TypeAlias = Database[Doc]
 T = TypeVar("T")
 
 DUPLICATE_KEY = 11000
-DAY_S = 86_400
 # The embedded server scans `$in` lists: short ones cost less per id there, and nothing elsewhere.
 IDS_PER_FIND = 32
 
@@ -224,7 +224,7 @@ def ensure_collections(db: Db, settings: Settings) -> None:
         if collection.is_read_by_ranges and scans_for_ranges(db, collection.name):
             db[collection.name].create_index(list(documents.RANGES.keys), name=documents.RANGES.name)
         _drop_retired(db, collection)
-        _ensure_retention(db, collection, settings)
+    ensure_retention(db, settings)
 
 
 def scans_for_ranges(db: Db, name: str) -> bool:
@@ -238,19 +238,3 @@ def _drop_retired(db: Db, collection: documents.Collection) -> None:
     retired = {index.name for index in collection.retired_indexes}
     for name in retired & (db[collection.name].index_information().keys() if retired else set()):
         db[collection.name].drop_index(name)
-
-
-def _ensure_retention(db: Db, collection: documents.Collection, settings: Settings) -> None:
-    if collection.expires_on is None or collection.retention_setting is None:
-        return
-    section, _, key = collection.retention_setting.partition(".")
-    days = getattr(getattr(settings, section), key)
-    name = f"{collection.expires_on}_ttl"
-    present = db[collection.name].index_information().get(name)
-    if present is not None and (days is None or present.get("expireAfterSeconds") != int(days * DAY_S)):
-        db[collection.name].drop_index(name)
-        present = None
-    if days is not None and present is None:
-        db[collection.name].create_index(
-            [(collection.expires_on, ASCENDING)], name=name, expireAfterSeconds=int(days * DAY_S)
-        )

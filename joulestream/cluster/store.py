@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from joulestream.embedded_store import CONFIGURATION, PROGRAM
+from joulestream.embedded_store import PROGRAM
 
 CACHE = "512M"  # of the container's 1 GiB
 
 
 def command_of(environment: Mapping[str, str], arguments: Sequence[str], config: Path) -> list[str]:
-    """The server's command; `config` is the file of its configuration."""
+    """The server's command; `config` is an empty configuration, so that none that lies about is read."""
     return [
         str(Path(sys.executable).parent / PROGRAM),
         *("--config", str(config), "--standalone"),
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         config = Path(tempfile.mkdtemp(prefix="store-")) / "secantusd.toml"
-        config.write_text(CONFIGURATION)
+        config.touch()
         command = command_of(os.environ, sys.argv[1:] if argv is None else argv, config)
         os.execv(command[0], command)  # noqa: S606 - a list, no shell
     except OSError as error:

@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError
 from conf.clients import mongo_options
 from conf.mongo_trouble import mongo_refusal, mongo_unusable
 from conf.sections import MongoDB
-from joulestream.embedded_store import CACHE, CONFIGURATION, PROGRAM
+from joulestream.embedded_store import CACHE, PROGRAM
 from joulestream.local.ports import HOST
 from joulestream.local.process import Service
 from schemas.errors import PipelineError
@@ -95,7 +95,7 @@ def store_service(
 
     def prepare() -> None:
         data.mkdir(parents=True, exist_ok=True)
-        config.write_text(CONFIGURATION)
+        config.touch()
 
     return Service(
         name="store",

@@ -20,7 +20,7 @@ from joulestream.local.process import running
 from joulestream.local.store import find_document_server, store_service
 from schemas import documents
 from schemas.identity import identity_ranges
-from spark_jobs import accounts, holds, receipts
+from spark_jobs import accounts, holds, receipts, retention
 from spark_jobs.books import LATE_KEYS_PER_FIND, Books
 from spark_jobs.generation import (
     WindowSettings,
@@ -29,6 +29,7 @@ from spark_jobs.generation import (
 from spark_jobs.ledger import insert_new, late_row
 from spark_jobs.parts import Moment, Parts
 from spark_jobs.repairs import request_doc, run_requests
+from spark_jobs.retention import Expiry
 from spark_jobs.sources import NODE, TRAINING, Source
 from spark_jobs.store import Address, Db, Patience, Stopped, connect, ensure_collections, scans_for_ranges
 from tests.messages import AT, training
@@ -80,18 +81,54 @@ def test_a_server_that_uses_the_index_of_ids_gets_no_other(
     assert set(stream_db[documents.NODE_METRICS].index_information()) == {"_id_", "node_ref_1"}
 
 
-def test_a_retention_may_be_set_changed_and_taken_back(stream_db: Db) -> None:
-    def ttl() -> Any:
-        return (
-            stream_db[documents.WINDOWS]
-            .index_information()
-            .get("window_end_ttl", {})
-            .get("expireAfterSeconds")
-        )
+def ttl_of_windows(db: Db) -> Any:
+    return db[documents.WINDOWS].index_information().get("window_end_ttl", {}).get("expireAfterSeconds")
 
+
+def test_a_retention_may_be_set_changed_and_taken_back(
+    stream_db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "is_embedded", lambda _db: False)
     for days, seconds in ((2, 172_800), (1, 86_400), (None, None)):
         ensure_collections(stream_db, load_settings({"stream.windows_retention_days": days}))
-        assert ttl() == seconds
+        assert ttl_of_windows(stream_db) == seconds
+
+
+def test_the_embedded_server_gets_no_ttl_index_and_loses_those_of_earlier_versions(
+    stream_db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings({"stream.windows_retention_days": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "is_embedded", lambda _db: False)
+        ensure_collections(stream_db, settings)
+        assert ttl_of_windows(stream_db) == 172_800
+    monkeypatch.setattr(retention, "is_embedded", lambda _db: True)
+    ensure_collections(stream_db, settings)
+    assert ttl_of_windows(stream_db) is None
+
+
+def test_what_has_expired_is_removed_and_the_rest_stays(
+    stream_db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(timezone.utc)
+    windows, progress = stream_db[documents.WINDOWS], stream_db[documents.PROGRESS]
+    windows.insert_many([{"_id": days, "window_end": now - timedelta(days=days)} for days in (1, 3, 400)])
+    progress.insert_many([{"_id": days, "at": now - timedelta(days=days)} for days in (6, 8)])
+    monkeypatch.setattr(retention, "is_embedded", lambda _db: True)
+    stop = threading.Event()
+    stop.set()  # one turn
+    Expiry(stream_db, load_settings({"stream.windows_retention_days": 2}), stop).run()
+    assert [doc["_id"] for doc in windows.find()] == [1]
+    assert [doc["_id"] for doc in progress.find()] == [6]
+    Expiry(stream_db, load_settings(), stop).run()
+    assert windows.count_documents({}) == 1  # no retention: for ever
+
+
+def test_a_server_with_ttl_indexes_is_left_to_itself(stream_db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream_db[documents.PROGRESS].insert_one({"_id": 1, "at": datetime(2020, 1, 1, tzinfo=timezone.utc)})
+    monkeypatch.setattr(retention, "is_embedded", lambda _db: False)
+    Expiry(stream_db, load_settings(), threading.Event()).run()  # ends at once
+    assert stream_db[documents.PROGRESS].count_documents({}) == 1
 
 
 def row(i: str, **fields: Any) -> dict[str, Any]:
