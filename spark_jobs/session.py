@@ -12,7 +12,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from conf.settings import Settings
+from conf.settings import Settings, env_name
 from schemas.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,6 +146,9 @@ def options_of(settings: Settings) -> dict[str, str]:
         "spark.task.maxFailures": "4",
         **({"spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}),
         "spark.log.level": "WARN",
+        # Python on the executors begins its logs by these (spark_jobs/workers.py).
+        f"spark.executorEnv.{env_name('logs.format')}": settings.logs.format,
+        f"spark.executorEnv.{env_name('logs.level')}": settings.logs.level,
         **(_LOCAL_CHECKPOINTS if is_local(settings.checkpoint_root) else {}),
     }
 

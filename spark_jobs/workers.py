@@ -25,13 +25,15 @@ def without_archives(path: Sequence[str]) -> list[str]:
 
 
 def prepare() -> None:
-    """Import what the tasks use, and freeze it: after each task a worker collects garbage, and this is none."""
+    """Log as the driver does, import what the tasks use, and freeze it: after each task a worker collects garbage."""
     sys.path[:] = without_archives(sys.path)
     sys.path_importer_cache.clear()
     import pyarrow as pa
 
-    import spark_jobs.verdict  # noqa: F401 - imported for the workers
+    import spark_jobs.verdict  # imported for the workers
+    from conf import logs
 
+    logs.begin("WARNING")
     pa.array([None], pa.float64())  # the first array imports pandas
     gc.collect()
     gc.freeze()

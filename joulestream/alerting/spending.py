@@ -7,8 +7,8 @@
 | project | summaries of its runs | the same where a run lies wholly in the period, else its windows |
 | node | all its windows in `node_aggregates` | those in the period |
 
-CO2e of a node is its energy × the intensity of its region, where the region is in the country table
-(`schemas.carbon`): the node's documents hold none. What is not known is None, never zero.
+CO2e of a node is its energy × the intensity of its region, where that is known (`schemas.node_intensity`): the
+node's windows hold none. What is not known is None, never zero.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from joulestream.alerting.periods import Period, aligned
 from joulestream.alerting.runs import Runs
 from joulestream.alerting.sums import Range, Settled, Sums, WindowSums, settled
 from schemas import documents
-from schemas.carbon import Intensity, intensity
+from schemas.carbon import Intensity
+from schemas.node_intensity import intensity_of_node, region_of_node
 from schemas.units import emissions_kg
-from spark_jobs.store import Db, Doc
+from spark_jobs.store import Db
 
-WORLD = "world"
 CO2E = "CO2e"
 REGION_AGAIN_S = 600.0
 
@@ -133,34 +133,26 @@ class Spending:
         windows = Range(documents.NODE_WINDOWS, (("node_id", node),), period.start, period.end)
         sums = self._sums.of(windows, self._states["node"])
         spent = _of_sums(replace(sums, partial=False))
-        region = self._region(node)
-        factor = None if region is None else intensity(region)
-        if factor is None or factor.zone == WORLD:
-            why = "no region" if region is None else f"no intensity for region {region}"
-            return replace(spent, notes=(*spent.notes, f"{CO2E} not known: the node has {why}"))
+        factor = intensity_of_node(self._region(node))
+        if isinstance(factor, str):
+            return replace(spent, notes=(*spent.notes, f"{CO2E} not known: {factor}"))
         kg = None if spent.energy_kwh is None else emissions_kg(spent.energy_kwh, factor.g_per_kwh)
         said = f"{CO2E} at {factor.g_per_kwh:g} g/kWh: {factor.source}"
         return replace(spent, emissions_kg=kg, intensity=factor, notes=(*spent.notes, said))
 
     def _region(self, node: str) -> str | None:
-        """The region that a sample of the node names, else the setting of this machine's own; asked once in a while."""
+        """The node's region; one that is not known is asked for again once in a while."""
         now_s = time.monotonic()
         region, read_s = self._regions.get(node, (None, float("-inf")))
         if region is None and now_s - read_s > REGION_AGAIN_S:
-            region = self._sampled_region(node)
-            if region is None and node == self._node.node_id:
-                region = self._node.region_iso
+            samples = self._db[documents.NODE_METRICS]
+            region = region_of_node(
+                node,
+                lambda query: samples.find_one(query, {"region_iso": 1}),
+                {self._node.node_id: self._node.region_iso},
+            )
             self._regions[node] = (region, now_s)
         return region
-
-    def _sampled_region(self, node: str) -> str | None:
-        # `}` is the character after `|`: the samples of this node, by the beginning of their identity.
-        ranges: list[Doc] = [{"_id": {"$gte": f"{kind}|{node}|", "$lt": f"{kind}|{node}}}"}} for kind in "es"]
-        for query in (*ranges, {"node_ref": node}):
-            sample = self._db[documents.NODE_METRICS].find_one(query, {"region_iso": 1})
-            if sample is not None and sample.get("region_iso"):
-                return str(sample["region_iso"])
-        return None
 
 
 def _sums_of_summary(run: Mapping[str, Any]) -> Sums:

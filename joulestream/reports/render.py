@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from dashboard.export import to_csv
-from joulestream.reports.report import ENERGIES, NODE_ENERGIES, PODS, Line, Report
+from joulestream.reports.report import EMISSIONS, ENERGIES, NODE_ENERGIES, PODS, Line, Report
 from schemas.times import rfc3339
 
 NOT_KNOWN = "(not known)"
@@ -36,8 +36,8 @@ def csv_text(report: Report) -> str:
 
 def _csv_row(report: Report, kind: str, line: Line) -> Row:
     values = _values(report, line)
-    values["carbon_intensity_sources"] = "; ".join(line.sources) or None
-    return {"line": kind, report.by: line.key, **values}
+    joined = {name: "; ".join(value) or None for name, value in values.items() if isinstance(value, list)}
+    return {"line": kind, report.by: line.key, **values, **joined}
 
 
 def table_rows(report: Report) -> list[Row]:
@@ -54,18 +54,20 @@ def _table_row(report: Report, key: str, line: Line) -> Row:
     if report.by == "node":
         for name in ("attributed_kwh", "idle_kwh", "unattributed_kwh"):
             shown[name.replace("_kwh", " kWh")] = line.sums.get(name)
-    else:
-        shown["kg CO2e"] = line.sums.get("emissions_kg")
+    shown["kg CO2e"] = line.sums.get(EMISSIONS)
     shown |= {"mean W": line.mean_power_w, "runs": len(line.runs), counted: line.counted}
-    if line.sources:
-        shown["intensity"] = [_mark(report.total.sources.index(source)) for source in line.sources]
-    return shown
+    notes = _footnotes(report.total)
+    marks = [_mark(notes.index(note)) for note in _footnotes(line)]
+    return shown | ({"intensity": marks} if marks else {})
 
 
 def sources_text(report: Report) -> str:
-    """Where the carbon intensities of the table's lines come from, one line each; empty where there are none."""
-    known = enumerate(() if report.by in PODS else report.total.sources)
-    return "".join(f"{_mark(place)} {source}\n" for place, source in known)
+    """Where the carbon intensities of the table's lines come from, or why there is none, one line each."""
+    return "".join(f"{_mark(place)} {note}\n" for place, note in enumerate(_footnotes(report.total)))
+
+
+def _footnotes(line: Line) -> list[str]:
+    return [*line.sources, *(f"CO2e not known and not in the total: {why}" for why in line.lacks)]
 
 
 def _mark(place: int) -> str:
@@ -98,11 +100,13 @@ def _values(report: Report, line: Line) -> Row:
     if report.by in PODS:
         return {"energy_kwh": line.sums.get("energy_kwh"), "n_windows": line.counted}
     node = report.by == "node"
-    energies = {name: line.sums.get(name) for name in (NODE_ENERGIES if node else ENERGIES)}
+    names = (*NODE_ENERGIES, EMISSIONS) if node else ENERGIES
+    energies = {name: line.sums.get(name) for name in names}
     return {
         **energies,
         "mean_power_w": line.mean_power_w,
         "n_runs": len(line.runs),
         ("n_samples" if node else "n_events"): line.counted,
-        **({} if node else {"carbon_intensity_sources": list(line.sources)}),
+        "carbon_intensity_sources": list(line.sources),
+        **({"emissions_not_known": list(line.lacks)} if node else {}),
     }

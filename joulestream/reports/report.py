@@ -1,13 +1,14 @@
 """Energy and emissions by user, model, run, node, namespace, pod or region over a range of windows.
 
-Everything comes from the stored windows; every ratio is a sum over a sum.
+Everything comes from the stored windows; every ratio is a sum over a sum. CO2e of a node, which its windows do not
+hold, is its energy × the intensity of its region.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -16,9 +17,10 @@ from dashboard.store.fields import date, number, text, whole
 from dashboard.store.reader import chunks
 from dashboard.store.runs import FIELD_OF
 from dashboard.store.sums import accumulators, totals
-from schemas.documents import NODE_WINDOWS, RUN_SUMMARY, WINDOWS
+from schemas.documents import NODE_METRICS, NODE_WINDOWS, RUN_SUMMARY, WINDOWS
+from schemas.node_intensity import intensity_of_node, region_of_node
 from schemas.times import EPOCH
-from schemas.units import kwh_from_j, w_from_kwh
+from schemas.units import emissions_kg, kwh_from_j, w_from_kwh
 
 PODS = ("namespace", "pod")
 BY = ("user", "model", "run", "node", *PODS, "region")
@@ -28,6 +30,7 @@ NODE_ENERGIES = (
     *("energy_kwh", "cpu_energy_kwh", "dram_energy_kwh", "gpu_energy_kwh"),
     *("attributed_kwh", "idle_kwh", "unattributed_kwh", "covered_s"),
 )
+EMISSIONS = "emissions_kg"
 POWER = "power_j"
 SOURCE = "carbon_intensity_source"
 
@@ -65,7 +68,7 @@ def _ceil(at: datetime | None, window_s: int) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One key of a report, or its total. None is not known."""
+    """One key of a report, or its total. None is not known; `lacks` says why the CO2e of it, or of a part, is not."""
 
     key: str | None
     sums: Mapping[str, float]
@@ -73,6 +76,7 @@ class Line:
     counted: int
     runs: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @property
     def mean_power_w(self) -> float | None:
@@ -93,12 +97,14 @@ class Report:
     total: Line
 
 
-def make_report(reader: Reader, by: str, wanted: Range) -> Report:
-    """Read and sum. Raises StoreAway where the store does not answer."""
+def make_report(reader: Reader, by: str, wanted: Range, own_regions: Mapping[str, str | None]) -> Report:
+    """Read and sum; `own_regions` are those of nodes by the settings. Raises StoreAway where the store does not answer."""
     if by in PODS:
         lines = _pod_lines(reader, by, wanted)
+    elif by == "node":
+        lines = [_with_emissions(reader, line, own_regions) for line in _node_lines(reader, wanted)]
     else:
-        lines = _node_lines(reader, wanted) if by == "node" else _lines(reader, by, wanted)
+        lines = _lines(reader, by, wanted)
     collection, query = (NODE_WINDOWS, wanted.query) if by in OF_NODES else (WINDOWS, _match(by, wanted))
     first, last = _span(reader, collection, query)
     ordered = sorted(lines, key=lambda line: (-line.sums.get("energy_kwh", 0.0), line.key or ""))
@@ -115,6 +121,7 @@ def total_of(lines: Sequence[Line]) -> Line:
         counted=sum(line.counted for line in lines),
         runs=tuple(sorted({run for line in lines for run in line.runs})),
         sources=tuple(sorted({source for line in lines for source in line.sources})),
+        lacks=tuple(sorted({why for line in lines for why in line.lacks})),
     )
 
 
@@ -178,6 +185,23 @@ def _node_lines(reader: Reader, wanted: Range) -> list[Line]:
     for row in reader.aggregate(NODE_WINDOWS, used):
         runs.setdefault(str(row["_id"]["node"]), []).append({"_id": row["_id"]["run"]})
     return [_line(row, NODE_ENERGIES, runs.get(str(row["_id"]), ())) for row in rows]
+
+
+def _with_emissions(reader: Reader, line: Line, own_regions: Mapping[str, str | None]) -> Line:
+    """A node's line with its CO2e and where the intensity comes from, or with why it is not known."""
+
+    def find_sample(query: Document) -> Document | None:
+        return next(iter(reader.find(NODE_METRICS, query, ["region_iso"], limit=1)), None)
+
+    kwh = line.sums.get("energy_kwh")
+    if kwh is None:
+        return replace(line, lacks=("the energy is not known",))
+    region = None if line.key is None else region_of_node(line.key, find_sample, own_regions)
+    factor = intensity_of_node(region)
+    if isinstance(factor, str):
+        return replace(line, lacks=(factor,))
+    kg = emissions_kg(kwh, factor.g_per_kwh)
+    return replace(line, sums={**line.sums, EMISSIONS: kg}, sources=(factor.source,))
 
 
 def _pod_lines(reader: Reader, by: str, wanted: Range) -> list[Line]:

@@ -63,7 +63,8 @@ def command(
         )
     wanted = Range.around(since, until, ctx.settings.stream.window_s)
     with open_reader(ctx) as reader:
-        report = make_report(reader, by.value, wanted)
+        own = ctx.settings.node
+        report = make_report(reader, by.value, wanted, {own.node_id: own.region_iso})
     if as_json or form is Format.JSON:
         print_json(render.document(report))
     elif form is Format.CSV:
