@@ -30,7 +30,7 @@ def prepare() -> None:
     sys.path_importer_cache.clear()
     import pyarrow as pa
 
-    import spark_jobs.verdict  # imported for the workers
+    import spark_jobs.verdict  # noqa: F401 - imported for the workers
     from conf import logs
 
     logs.begin("WARNING")
