@@ -98,7 +98,7 @@ class Report:
 
 
 def make_report(reader: Reader, by: str, wanted: Range, own_regions: Mapping[str, str | None]) -> Report:
-    """Read and sum; `own_regions` are those of nodes by the settings. Raises StoreAway where the store does not answer."""
+    """Read and sum. `own_regions`: of nodes, by the settings. Raises StoreAway where the store does not answer."""
     if by in PODS:
         lines = _pod_lines(reader, by, wanted)
     elif by == "node":

@@ -21,6 +21,7 @@ from joulestream.progress import query_progress
 from joulestream.sending import outbox, size_limits
 from joulestream.verbs.status import _lag_now
 from schemas import documents
+from schemas.carbon import intensity
 from schemas.documents import window_id
 from schemas.errors import ContractError, PipelineError
 from schemas.topics import NODE_METRICS, TRAINING_EVENTS
@@ -305,6 +306,39 @@ def test_report_of_nodes_keeps_the_split(db):
     assert (row["key"], row["n_samples"], row["n_runs"]) == ("n1", 60, 1)
     assert row["mean_power_w"] == pytest.approx(120.0)
     assert row["attributed_kwh"] + row["idle_kwh"] + row["unattributed_kwh"] == pytest.approx(0.002)
+
+
+def test_report_of_nodes_has_the_co2e_of_those_whose_region_is_known(db, monkeypatch):
+    monkeypatch.setenv("JOULE_NODE_NODE_ID", "own")
+    monkeypatch.setenv("JOULE_NODE_REGION_ISO", "POL")
+    span = {"window_start": AT, "window_end": AT + timedelta(minutes=1), "attributed": []}
+    nodes = {"paris": 2.0, "own": 1.0, "nowhere": 0.5, "mars": 0.25, "silent": None}
+    for node, kwh in nodes.items():
+        known = {} if kwh is None else {"energy_kwh": kwh}
+        db[documents.NODE_WINDOWS].insert_one({"_id": f"{node}|x", "node_id": node, **span, **known})
+    for node, region in (("paris", "FRA"), ("mars", "XX"), ("silent", "FRA")):
+        db[documents.NODE_METRICS].insert_one({"_id": f"s|{node}|p|1", "node_id": node, "region_iso": region})
+    found = json.loads(joule("report", "--by", "node", "--json").stdout)
+    rows = {row["key"]: row for row in found["rows"]}
+    expected = {"paris": 2.0 * intensity("FRA").g_per_kwh / 1000, "own": intensity("POL").g_per_kwh / 1000}
+    for node, region in (("paris", "FRA"), ("own", "POL")):
+        assert rows[node]["emissions_kg"] == pytest.approx(expected[node], rel=1e-12)
+        assert rows[node]["carbon_intensity_sources"] == [intensity(region).source]
+        assert rows[node]["emissions_not_known"] == []
+    for node, why in (("nowhere", "no region"), ("mars", "'XX'"), ("silent", "energy")):
+        assert (rows[node]["emissions_kg"], rows[node]["carbon_intensity_sources"]) == (None, [])
+        assert why in rows[node]["emissions_not_known"][0]
+    assert found["total"]["emissions_kg"] == pytest.approx(sum(expected.values()), rel=1e-12)
+    assert len(found["total"]["emissions_not_known"]) == 3
+    table = joule("report", "--by", "node").stdout
+    assert "CO2e" in table
+    assert intensity("FRA").source in table
+    lines = {
+        row["node"]: row
+        for row in csv.DictReader(io.StringIO(joule("report", "--by", "node", "--format", "csv").stdout))
+    }
+    assert lines["nowhere"]["emissions_kg"] == ""
+    assert float(lines["own"]["emissions_kg"]) == pytest.approx(expected["own"], rel=1e-12)
 
 
 def test_report_of_pods_sums_them_over_nodes_and_windows(db):

@@ -164,3 +164,32 @@ def test_a_table_shows_all_energies_in_one_unit_that_fits():
 def test_a_table_without_values_keeps_the_stored_units():
     assert in_fitting_units([{"kWh": None, "kg CO2e": 0.0}]) == [{"kWh": None, "kg CO2e": 0.0}]
     assert in_fitting_units([]) == []
+
+
+PARIS, NOWHERE = "table A, country FRA, 2023", "the node names no region"
+
+
+def report_of_nodes() -> Report:
+    known = Line("paris", {"energy_kwh": 2.0, "emissions_kg": 0.1}, 0.0, 1, (), (PARIS,))
+    return report_of(known, Line("nowhere", {"energy_kwh": 1.0}, 0.0, 1, lacks=(NOWHERE,)), by="node")
+
+
+def test_co2e_of_a_node_has_its_source_or_says_why_it_is_not_known():
+    paris, nowhere, total = render.table_rows(report_of_nodes())
+    assert (paris["kg CO2e"], nowhere["kg CO2e"], total["kg CO2e"]) == (0.1, None, 0.1)
+    assert [row["intensity"] for row in (paris, nowhere, total)] == [["[1]"], ["[2]"], ["[1]", "[2]"]]
+    said = f"[1] {PARIS}\n[2] CO2e not known and not in the total: {NOWHERE}\n"
+    assert render.sources_text(report_of_nodes()) == said
+
+
+def test_json_and_csv_of_nodes_tell_unknown_co2e_from_none():
+    document = render.document(report_of_nodes())
+    paris, nowhere = document["rows"]
+    assert (paris["emissions_kg"], paris["carbon_intensity_sources"]) == (0.1, [PARIS])
+    assert (nowhere["emissions_kg"], nowhere["carbon_intensity_sources"]) == (None, [])
+    assert (paris["emissions_not_known"], nowhere["emissions_not_known"]) == ([], [NOWHERE])
+    assert (document["total"]["emissions_kg"], document["total"]["emissions_not_known"]) == (0.1, [NOWHERE])
+    rows = list(csv.DictReader(io.StringIO(render.csv_text(report_of_nodes()))))
+    assert [row["emissions_kg"] for row in rows] == ["0.1", "", "0.1"]
+    assert [row["carbon_intensity_sources"] for row in rows] == [PARIS, "", PARIS]
+    assert [row["emissions_not_known"] for row in rows] == ["", NOWHERE, NOWHERE]
