@@ -268,7 +268,8 @@ DEFINITIONS: dict[str, Definition] = {
     "deliveries": Definition(
         "Deliveries",
         "state",
-        "Whether each channel has been told: pending (tried again later), sent or failed (given up).",
+        "Whether each channel has been told: pending (waits for its next try), sent or failed (given up). "
+        "Of an alert that was sent it is about its resolution, or that it opened again, where it says so.",
         "Written by the process of alerts, which delivers from the stored alerts.",
     ),
 }

@@ -20,13 +20,15 @@ MAX_EVIDENCE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One channel of an alert."""
+    """One channel of an alert. `about` (`resolved`, `reopened`): what it tells since the alert itself was sent."""
 
     channel: str | None = stored(text)
     state: str | None = stored(text)
+    about: str | None = stored(text)
     attempts: int | None = stored(whole)
     next_at: datetime | None = field(default=None, metadata=DATE)
     sent_at: datetime | None = field(default=None, metadata=DATE)
+    followed_at: datetime | None = field(default=None, metadata=DATE)
     last_error: str | None = stored(text)
 
 

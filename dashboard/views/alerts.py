@@ -18,6 +18,8 @@ NO_ALERTS = (
     "Try the channels: `./joule alerts test`",
 )
 FORECAST = ("node", "run", "user", "all")
+# What a delivery tells after the alert itself.
+ABOUT = {"resolved": "resolution", "reopened": "opened again"}
 
 
 def section() -> None:
@@ -73,7 +75,26 @@ def subject(alert: Alert) -> str:
 
 def delivered(deliveries: Sequence[Delivery]) -> str | None:
     """Channels with their states."""
-    return ", ".join(f"{d.channel or '?'} {d.state or '?'}" for d in deliveries) or None
+    return ", ".join(f"{d.channel or '?'} {state(d)}" for d in deliveries) or None
+
+
+def state(delivery: Delivery) -> str:
+    """How it went, and with what, where that is not the alert itself."""
+    what = ABOUT.get(delivery.about or "")
+    return f"{delivery.state or '?'} ({what})" if what else delivery.state or "?"
+
+
+def sent(delivery: Delivery) -> str:
+    """When it was sent; before that when the alert itself was, and when the next try is."""
+    if delivery.state == "sent" and delivery.about in ABOUT:
+        return display.moment(delivery.followed_at)
+    told = display.moment(delivery.sent_at)
+    if delivery.sent_at and delivery.about in ABOUT:
+        told = f"the alert {told}"
+    if delivery.state != "pending":
+        return told
+    again = f"next try {display.moment(delivery.next_at)}"
+    return f"{told}; {again}" if delivery.sent_at else again
 
 
 def choose(found: Sequence[Alert]) -> str | None:
@@ -147,13 +168,9 @@ def deliveries(found: Sequence[Delivery]) -> None:
     rows = [
         (
             display.known(d.channel),
-            display.known(d.state),
+            state(d),
             display.count(d.attempts),
-            display.moment(d.sent_at)
-            if d.sent_at
-            else f"next try {display.moment(d.next_at)}"
-            if d.state == "pending"
-            else display.NOT_KNOWN,
+            sent(d),
             d.last_error or display.NOT_KNOWN,
         )
         for d in found
