@@ -16,7 +16,10 @@ Policy = Callable[[Sequence[Thing]], Iterator[str]]
 # What is named by the manifests and made by somebody else: by whom.
 MADE_ELSEWHERE = {
     **{("Secret", name): "the Job `credentials`, or your own secret store" for name in KEYS},
-    **{("Secret", name): "you, or cert-manager" for name in ("kafka-tls", "mongodb-tls", "dashboard-tls")},
+    **{
+        ("Secret", name): "you, or cert-manager"
+        for name in ("kafka-tls", "mongodb-tls", "exporter-tls", "dashboard-tls")
+    },
     ("Secret", "dashboard-oidc"): "you: what the provider of the login told you",
     ("Secret", "mongodb-uri"): "you: the addresses of your own MongoDB",
     ("Secret", "joulestream-cluster-ca-cert"): "Strimzi",
