@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from pymongo import DESCENDING, MongoClient
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from conf.clients import mongo_options
 from conf.mongo_trouble import mongo_refusal
 from conf.settings import Settings
 from schemas import documents
+from schemas.lookback import looks_back
 
 Doc = dict[str, Any]
 SUMS = ("consumed", "accepted", "duplicate", "conflict", "late")
@@ -24,16 +27,23 @@ def query_progress(settings: Settings) -> tuple[list[Doc], str | None]:
             db = client[settings.mongodb.database]
             accounts = list(db[documents.ACCOUNTS].find())
             names = sorted({account["query"] for account in accounts})
-            last = {
-                name: db[documents.PROGRESS].find_one({"query": name}, sort=[("at", DESCENDING)])
-                for name in names
-            }
+            last = {name: newest_batch(db, name) for name in names}
     except PyMongoError as error:
         refused = mongo_refusal(error, settings.mongodb)
         if refused is not None:
             return [], str(refused)
         return [], f"the document store does not answer ({type(error).__name__}); look at: ./joule logs store"
     return [_of_query(name, accounts, last[name] or {}) for name in names], None
+
+
+def newest_batch(db: Database[Doc], query: str) -> Doc | None:
+    """The last batch of a query. No index has its name and the time, so the name is looked for here."""
+    for since in looks_back(datetime.now(timezone.utc), "at"):
+        found = db[documents.PROGRESS].find(since or {"query": query}).sort("at", DESCENDING)
+        newest: Doc | None = next((doc for doc in found if doc.get("query") == query), None)
+        if newest is not None:
+            return newest
+    return None
 
 
 def _of_query(name: str, accounts: list[Doc], last: Doc) -> Doc:

@@ -19,6 +19,8 @@ NEWEST_FIRST = (("first_seen_at", -1), ("_id", 1))
 
 def read_rejected(reader: Reader, query: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
     """The newest that match, without their bytes."""
+    if query.keys() <= {"reason"}:
+        return reader.newest(REJECTED, query, "first_seen_at", limit, FACTS, NEWEST_FIRST[1:])
     return reader.find(REJECTED, query, FACTS, NEWEST_FIRST, limit)
 
 

@@ -115,7 +115,7 @@ COLLECTIONS: tuple[Collection, ...] = (
         NODE_WINDOWS,
         "{node_id}|{window_start}",
         "event-time windows per node, with the energy of each run on it",
-        (Index((("node_id", 1), ("window_start", 1))),),
+        (Index((("node_id", 1), ("window_start", 1))), Index((("window_start", 1),))),
         None,
         "window_end",
         "stream.windows_retention_days",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from dashboard.store.fields import from_document, whole
 from dashboard.store.reader import Reader
 from dashboard.store.rows import Account, Lease, Progress, Quality, Rejected
 from schemas.documents import ACCOUNTS, LEASES, PROGRESS, REJECTED
+from schemas.lookback import looks_back
 
 SHOWN_BYTES = 2000
 # A checkpoint that was lost starts batches at 0 again, so that order of time is by `at`.
@@ -44,7 +46,7 @@ def read_quality(reader: Reader, n_recent: int) -> Quality:
     reasons: Counter[str] = Counter()
     for account in accounts:
         reasons.update(dict(account.rejected))
-    recent = reader.find(REJECTED, {}, None, (("first_seen_at", -1),), n_recent)
+    recent = reader.newest(REJECTED, {}, "first_seen_at", n_recent)
     return Quality(
         accounts=accounts,
         recent=tuple(to_rejected(document) for document in recent),
@@ -60,13 +62,19 @@ def read_leases(reader: Reader) -> tuple[Lease, ...]:
 
 
 def read_queries(reader: Reader) -> tuple[str, ...]:
-    """Names of the queries that ever made progress or hold a lease."""
-    names = {str(name) for name in reader.distinct(PROGRESS, "query") if name}
+    """Names of the queries that ever settled a message or held a lease."""
+    names = {str(name) for name in reader.distinct(ACCOUNTS, "query") if name}
     names |= {str(name) for name in reader.distinct(LEASES, "_id") if name}
     return tuple(sorted(names))
 
 
 def read_progress(reader: Reader, query: str, n_batches: int) -> tuple[Progress, ...]:
     """The newest batches of a query, oldest first."""
-    found = reader.find(PROGRESS, {"query": query}, None, NEWEST_FIRST, n_batches)
+    found: list[dict[str, Any]] = []
+    for since in looks_back(datetime.now(timezone.utc), "at"):
+        # No index has both fields.
+        recent = reader.find(PROGRESS, since or {"query": query}, None, NEWEST_FIRST)
+        found = [document for document in recent if document.get("query") == query][:n_batches]
+        if len(found) >= n_batches:
+            break
     return tuple(from_document(Progress, document) for document in reversed(found))

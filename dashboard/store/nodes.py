@@ -67,7 +67,7 @@ def read_nodes(
 
 
 def _node_total(reader: Reader, node_id: str, sums: Mapping[str, Any], window_s: int) -> NodeTotal:
-    newest = reader.find(NODE_WINDOWS, {"node_id": node_id}, None, (("window_start", -1),), 1)
+    newest = reader.newest(NODE_WINDOWS, {"node_id": node_id}, "window_start", 1)
     return NodeTotal(
         node_id=node_id,
         energy_kwh=number(sums.get("energy_kwh")),
@@ -152,10 +152,10 @@ def read_node_span(
     reader: Reader, node_id: str, since: datetime | None, until: datetime | None
 ) -> tuple[datetime, datetime] | None:
     """Start of a node's first and last window of a range."""
-    query = between(node_id, since, until)
-    first = reader.find(NODE_WINDOWS, query, ["window_start"], (("window_start", 1),), 1)
-    last = reader.find(NODE_WINDOWS, query, ["window_start"], (("window_start", -1),), 1)
-    if not first or not last:
+    group = {"_id": None, "first": {"$min": "$window_start"}, "last": {"$max": "$window_start"}}
+    pipeline = [{"$match": between(node_id, since, until)}, {"$group": group}]
+    found = reader.aggregate(NODE_WINDOWS, pipeline)
+    if not found:
         return None
-    start, end = date(first[0].get("window_start")), date(last[0].get("window_start"))
+    start, end = date(found[0].get("first")), date(found[0].get("last"))
     return None if start is None or end is None else (start, end)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any
 
 from pymongo import MongoClient
@@ -19,6 +20,7 @@ from conf.sections import MongoDB
 from dashboard.store.access import Person, SeesAll, Share, Viewer, share
 from schemas.documents import RUN_SUMMARY
 from schemas.errors import PipelineError, RetryableError
+from schemas.lookback import looks_back
 
 Document = Mapping[str, Any]
 CHUNK = 500
@@ -90,12 +92,56 @@ class Reader:
             may = self._share(collection)
             if may is None:
                 return []
+            if query and may.query(query) != query:
+                return self._narrowed(collection, may, query, fields, sort, limit, budget_s)
             cursor = self._db[collection].find(may.query(query or {}), may.names(fields))
             if sort:
                 cursor = cursor.sort(list(sort))
             if budget_s is not None:
                 cursor = cursor.max_time_ms(max(1, int(budget_s * 1000)))
             return list(cursor.limit(limit))
+
+    def _narrowed(
+        self,
+        collection: str,
+        may: Share,
+        query: Document,
+        fields: Sequence[str] | None,
+        sort: Sequence[tuple[str, int]] | None,
+        limit: int,
+        budget_s: float | None,
+    ) -> list[dict[str, Any]]:
+        """The same in stages: the embedded server uses an index only where it has every field of the first one."""
+        pipeline: list[dict[str, Any]] = [{"$match": query}, {"$match": may.condition}]
+        if sort:
+            pipeline.append({"$sort": dict(sort)})
+        if limit:
+            pipeline.append({"$limit": limit})
+        names = may.names(fields)
+        if names is not None:
+            pipeline.append({"$project": names})
+        limits: dict[str, Any] = {} if budget_s is None else {"maxTimeMS": max(1, int(budget_s * 1000))}
+        return list(self._db[collection].aggregate(pipeline, **limits))
+
+    def newest(
+        self,
+        collection: str,
+        query: Document,
+        by: str,
+        count: int,
+        fields: Sequence[str] | None = None,
+        then: Sequence[tuple[str, int]] = (),
+    ) -> list[dict[str, Any]]:
+        """The `count` documents with the latest time `by`, newest first, of equal ones in the order `then`.
+
+        `query` has equal values of the fields before `by` in an index.
+        """
+        found: list[dict[str, Any]] = []
+        for since in looks_back(datetime.now(timezone.utc), by):
+            found = self.find(collection, {**query, **since}, fields, ((by, -1), *then), count)
+            if len(found) >= count:
+                break
+        return found
 
     def aggregate(
         self, collection: str, pipeline: Sequence[Document], budget_s: float | None = None
@@ -112,7 +158,11 @@ class Reader:
         """How many documents match."""
         with self._errors():
             may = self._share(collection)
-            return 0 if may is None else self._db[collection].count_documents(may.query(query or {}))
+            if may is None:
+                return 0
+            if query and may.query(query) != query:
+                return len(self._narrowed(collection, may, query, ["_id"], None, 0, None))
+            return self._db[collection].count_documents(may.query(query or {}))
 
     def distinct(self, collection: str, field: str) -> list[Any]:
         """The values of a field."""

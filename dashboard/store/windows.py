@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dashboard.store.fields import date, from_document, text
-from dashboard.store.reader import Reader, chunks
+from dashboard.store.reader import Reader
 from dashboard.store.rows import Group, Window
 from dashboard.store.sums import ENERGY_FIELDS, accumulators, bucket_of, totals
 from schemas.documents import WINDOWS
@@ -29,16 +30,25 @@ FIELDS = (
 )
 
 
-def match(
+def matches(
     dimension: str, keys: Sequence[str | None] | None, since: datetime | None, until: datetime | None
-) -> dict[str, Any]:
-    """Query for the windows that start in [since, until)."""
-    query: dict[str, Any] = {"dimension": dimension}
-    if keys is not None:
-        query["key"] = keys[0] if len(keys) == 1 else {"$in": list(keys)}
+) -> list[list[dict[str, Any]]]:
+    """The windows that start in [since, until): for each part of them the `$match` stages that keep it.
+
+    The embedded document server uses an index only where the first stage has equal values and then one range, or
+    a list of values and no range.
+    """
+    of: dict[str, Any] = {"dimension": dimension}
+    within: dict[str, Any] = {}
     if since or until:
-        query["window_start"] = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
-    return query
+        within["window_start"] = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
+    if dimension == "all" and keys is None:
+        keys = ["all"]
+    if keys is None:
+        return [[{"$match": of}, {"$match": within}]] if within else [[{"$match": of}]]
+    if within or len(keys) == 1:
+        return [[{"$match": {**of, "key": key, **within}}] for key in dict.fromkeys(keys)]
+    return [[{"$match": {**of, "key": {"$in": list(keys)}}}]]
 
 
 def to_window(document: Mapping[str, Any], dimension: str, window_s: int) -> Window | None:
@@ -57,13 +67,17 @@ def read_windows(
     since: datetime | None,
     until: datetime | None,
     window_s: int,
-    limit: int = 0,
 ) -> tuple[Window, ...]:
     """Windows as they are stored, oldest first."""
-    query = match(dimension, keys, since, until)
-    found = reader.find(WINDOWS, query, FIELDS, (("window_start", 1),), limit)
+    fields = {"$project": dict.fromkeys(FIELDS, 1)}
+    found = (
+        document
+        for stages in matches(dimension, keys, since, until)
+        for document in reader.aggregate(WINDOWS, [*stages, fields])
+    )
     windows = (to_window(document, dimension, window_s) for document in found)
-    return tuple(window for window in windows if window is not None)
+    known = (window for window in windows if window is not None)
+    return tuple(sorted(known, key=lambda window: window.start))
 
 
 def width_for(span_s: float, window_s: int, at_most: int) -> int:
@@ -88,9 +102,8 @@ def read_joined(
         "n_events": {"$sum": "$n_events"},
         "kinds": {"$addToSet": "$measurement"},
     }
-    pipeline = [{"$match": match(dimension, keys, since, until)}, {"$group": group}]
     windows = []
-    for row in reader.aggregate(WINDOWS, pipeline, budget_s):
+    for row in _grouped(reader, matches(dimension, keys, since, until), group, budget_s):
         start = datetime.fromtimestamp(row["_id"]["start"] / 1000, timezone.utc)
         sums = totals(row)
         covered, energy = sums.get("covered_s"), sums.get("energy_kwh")
@@ -111,6 +124,19 @@ def read_joined(
     return tuple(sorted(windows, key=lambda window: (window.start, window.key or "")))
 
 
+def _grouped(
+    reader: Reader,
+    parts: Sequence[Sequence[dict[str, Any]]],
+    group: dict[str, Any],
+    budget_s: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The groups of each part. Raises ReadTooSlow once all of them together have taken longer than `budget_s`."""
+    began_s = time.monotonic()
+    for stages in parts:
+        left_s = None if budget_s is None else began_s + budget_s - time.monotonic()
+        yield from reader.aggregate(WINDOWS, [*stages, {"$group": group}], left_s)
+
+
 def one_kind(kinds: Sequence[str]) -> str | None:
     """Measurement of some windows together: theirs if they agree, else mixed."""
     return text(kinds[0]) if len(kinds) == 1 else ("mixed" if kinds else None)
@@ -124,13 +150,11 @@ def read_span(
     until: datetime | None = None,
 ) -> tuple[datetime, datetime] | None:
     """From the start of the first window of a range to the start of its last one."""
-    query = match(dimension, keys, since, until)
-    first = reader.find(WINDOWS, query, ["window_start"], (("window_start", 1),), 1)
-    last = reader.find(WINDOWS, query, ["window_start"], (("window_start", -1),), 1)
-    if not first or not last:
-        return None
-    start, end = date(first[0].get("window_start")), date(last[0].get("window_start"))
-    return None if start is None or end is None else (start, end)
+    group = {"_id": None, "first": {"$min": "$window_start"}, "last": {"$max": "$window_start"}}
+    rows = list(_grouped(reader, matches(dimension, keys, since, until), group))
+    starts = [start for row in rows if (start := date(row.get("first")))]
+    ends = [end for row in rows if (end := date(row.get("last")))]
+    return (min(starts), max(ends)) if starts and ends else None
 
 
 def read_groups(
@@ -142,11 +166,8 @@ def read_groups(
     budget_s: float | None = None,
 ) -> tuple[Group, ...]:
     """Energy by key over the windows of a range; largest first."""
-    pipeline = [
-        {"$match": match(dimension, keys, since, until)},
-        {"$group": accumulators() | {"_id": "$key"}},
-    ]
-    found = reader.aggregate(WINDOWS, pipeline, budget_s)
+    group = accumulators() | {"_id": "$key"}
+    found = _grouped(reader, matches(dimension, keys, since, until), group, budget_s)
     groups = [from_document(Group, totals(row), key=text(row["_id"])) for row in found]
     return tuple(sorted(groups, key=lambda group: -(group.energy_kwh or 0.0)))
 
@@ -154,8 +175,8 @@ def read_groups(
 def read_power(reader: Reader, run_ids: Sequence[str], since: datetime) -> float | None:
     """Power (W) of some runs: the sum of each one's newest window since `since`; None if not known."""
     newest: dict[str, tuple[datetime, float]] = {}
-    for some in chunks(run_ids):
-        query = match("run", list(some), since, None)
+    for run_id in run_ids:
+        query = {"dimension": "run", "key": run_id, "window_start": {"$gte": since}}
         for row in reader.find(WINDOWS, query, ["key", "window_start", "mean_power_w"]):
             start, key, power = date(row.get("window_start")), row.get("key"), row.get("mean_power_w")
             if start is None or key is None or power is None:

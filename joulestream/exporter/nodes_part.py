@@ -15,12 +15,11 @@ from joulestream.exporter.pods import Pods
 from joulestream.exporter.samples import Sample, Samples, age_s, number
 from schemas import documents
 from schemas.units import j_from_kwh
-from spark_jobs.store import IDS_PER_FIND, Db, Doc
+from spark_jobs.store import Db, Doc
 
 LOOK_BACK_S = 900.0
 # How many windows a node may be silent and still have a power.
 SILENT_WINDOWS = 3
-LIST_EVERY_S = 60.0
 PERCENT = 100.0
 ENERGIES = {use: f"{use}_kwh" for use in USES}
 FIELDS = (
@@ -38,8 +37,6 @@ class NodesPart:
         self._growth = {use: Growth() for use in USES}
         self._pods = Pods(settings)
         self._counted: dict[tuple[str, str], float] = defaultdict(float)
-        self._listed: list[str] = []
-        self._listed_at: float | None = None
 
     def read(self, now: datetime) -> list[Sample]:
         """Powers, utilizations, counters. Raises PyMongoError."""
@@ -61,16 +58,10 @@ class NodesPart:
         return out.found
 
     def _windows(self, since: datetime) -> list[Doc]:
-        collection = self._db[documents.NODE_WINDOWS]
-        if self._listed_at is None or self._clock() - self._listed_at >= LIST_EVERY_S:
-            self._listed = sorted(name for name in collection.distinct("node_id") if isinstance(name, str))
-            self._listed_at = self._clock()
-        found: list[Doc] = []
-        for start in range(0, len(self._listed), IDS_PER_FIND):
-            some = self._listed[start : start + IDS_PER_FIND]
-            query = {"node_id": {"$in": some}, "window_start": {"$gte": since}}
-            found += collection.find(query, dict.fromkeys(FIELDS, 1))
-        return found
+        found = self._db[documents.NODE_WINDOWS].find(
+            {"window_start": {"$gte": since}}, dict.fromkeys(FIELDS, 1)
+        )
+        return [doc for doc in found if isinstance(doc.get("node_id"), str)]
 
     def _powers(self, out: Samples, windows: dict[str, list[Doc]], now: datetime) -> list[Doc]:
         """Powers of the nodes that speak; returns their newest closed windows."""

@@ -11,6 +11,7 @@ from conf.settings import Settings
 from joulestream.exporter.metrics import SEVERITIES
 from joulestream.exporter.samples import Sample, Samples, age_s, number
 from schemas import documents
+from schemas.lookback import looks_back
 from spark_jobs.forecast.anomalies.watch import RULES
 from spark_jobs.store import Db, Doc
 
@@ -26,6 +27,9 @@ NEWEST: Mapping[str, tuple[Mapping[str, Any], str]] = {
     documents.PROGRESS: ({}, "at"),
     documents.FORECAST_STATES: ({}, "last_window_end"),
 }
+
+
+GROWING = (documents.RUN_SUMMARY, documents.WINDOWS, documents.PROGRESS)
 
 
 class StatePart:
@@ -46,9 +50,12 @@ class StatePart:
 
     def _ages(self, out: Samples, now: datetime) -> None:
         for collection, (query, field) in NEWEST.items():
-            newest = self._db[collection].find_one(query, {field: 1}, sort=[(field, -1)])
-            if newest is not None:
-                out.add("documents_age_seconds", age_s(newest.get(field), now), collection=collection)
+            for since in looks_back(now, field) if collection in GROWING else ({},):
+                wanted = {**query, **since}
+                newest = self._db[collection].find_one(wanted, {field: 1}, sort=[(field, -1)])
+                if newest is not None:
+                    out.add("documents_age_seconds", age_s(newest.get(field), now), collection=collection)
+                    break
 
     def _alerts(self, out: Samples) -> None:
         alerts = self._db[documents.ALERTS]

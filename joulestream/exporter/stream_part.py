@@ -82,7 +82,7 @@ class StreamPart:
             out.add("query_trigger_seconds", trigger_s, query=query)
 
     def _progress(self, out: Samples, query: str, now: datetime) -> None:
-        newest = self._db[documents.PROGRESS].find_one({"query": query}, sort=[("batch", -1)])
+        newest = self._newest(query)
         if newest is None:
             return
         out.add("query_checkpoint_age_seconds", age_s(newest.get("at"), now), query=query)
@@ -98,6 +98,16 @@ class StreamPart:
         batches = self._seen(query, newest)
         out.add("query_batch_duration_seconds", batches.histogram, query=query)
         out.add("query_store_errors_total", batches.store_errors, query=query)
+
+    def _newest(self, query: str) -> Doc | None:
+        """The batch with the highest number. The server sorts all that it looks at: those since the last look."""
+        progress, seen = self._db[documents.PROGRESS], self._batches.get(query)
+        if seen is not None and seen.last is not None:
+            since = {"query": query, "batch": {"$gte": seen.last}}
+            newest = progress.find_one(since, sort=[("batch", -1)])
+            if newest is not None:
+                return newest
+        return progress.find_one({"query": query}, sort=[("batch", -1)])
 
     def _seen(self, query: str, newest: Doc) -> Batches:
         """Count the batches since the last look; the first look only marks where the count begins."""

@@ -131,32 +131,27 @@ def _windows(
     for dimension in sorted({target.partition("/")[0] for target in targets}):
         node = dimension == "node"
         names = {t.partition("/")[2] or "all": t for t in targets if t.partition("/")[0] == dimension}
-        newest = max(before[t] for t in names.values())
         oldest = min(before[t] for t in names.values()) - history * width_ms
-        within = {"$gte": from_ms(oldest), "$lt": from_ms(newest)}
-        query: Doc = (
-            {"node_id": {"$in": list(names)}}
-            if node
-            else {"dimension": dimension, "key": {"$in": list(names)}}
-        )
         collection = db[documents.NODE_WINDOWS if node else documents.WINDOWS]
-        for doc in collection.find({**query, "window_start": within}, {"parts": 0}):
-            target = names[doc["node_id"] if node else doc["key"]]
-            window = observation_of_node_window(doc) if node else observation_of_window(doc)
-            if window is not None and window.start_ms < before[target]:
-                found.setdefault(target, []).append(window)
+        # One by one: the embedded server uses no index for a list of keys and a range.
+        for name, target in names.items():
+            query: Doc = {"node_id": name} if node else {"dimension": dimension, "key": name}
+            within = {"$gte": from_ms(oldest), "$lt": from_ms(before[target])}
+            for doc in collection.find({**query, "window_start": within}, {"parts": 0}):
+                window = observation_of_node_window(doc) if node else observation_of_window(doc)
+                if window is not None:
+                    found.setdefault(target, []).append(window)
     return {target: sorted(seen, key=lambda w: w.start_ms)[-history:] for target, seen in found.items()}
 
 
 def _waiting(db: Db, known_ms: Mapping[str, int], before_ms: Mapping[str, int]) -> dict[str, list[Doc]]:
     """Forecasts whose actual the series has not seen, of windows that were closed by then."""
     found: dict[str, list[Doc]] = {}
-    if not known_ms:
-        return found
-    since = from_ms(min(known_ms.values()))
-    query = {"target": {"$in": list(known_ms)}, "target_at": {"$gt": since}}
-    for doc in db[documents.FORECASTS].find(query):
-        target = doc["target"]
-        if to_ms(doc["target_at"]) > known_ms[target] and to_ms(doc["issued_at"]) <= before_ms[target]:
-            found.setdefault(target, []).append(doc)
+    for target, ms in known_ms.items():
+        query = {"target": target, "target_at": {"$gt": from_ms(ms)}}
+        waiting = [
+            doc for doc in db[documents.FORECASTS].find(query) if to_ms(doc["issued_at"]) <= before_ms[target]
+        ]
+        if waiting:
+            found[target] = waiting
     return found

@@ -90,9 +90,13 @@ def days_before(until: datetime, days: float) -> datetime:
 def _listed(db: Db, dimension: str, since: datetime, until: datetime) -> Iterator[_Series]:
     node = dimension == "node"
     within: dict[str, Any] = {"window_start": {"$gte": since, "$lt": until}}
-    match = within if node else {"dimension": dimension, **within}
+    of: dict[str, Any] = (
+        {"dimension": dimension, "key": "all"} if dimension == "all" else {"dimension": dimension}
+    )
+    # In two stages: the embedded server uses an index only where it has every field of the first one.
+    matches = [{"$match": within}] if node else [{"$match": of}, {"$match": within}]
     pipeline = [
-        {"$match": match},
+        *matches,
         {
             "$group": {
                 "_id": "$node_id" if node else "$key",
