@@ -14,18 +14,21 @@ FindSample: TypeAlias = "Callable[[dict[str, Any]], Mapping[str, Any] | None]"
 def region_of_node(
     node_id: str, find_sample: FindSample, own_regions: Mapping[str, str | None]
 ) -> str | None:
-    """The region that a stored sample of the node names, else the one that `own_regions` (by node) has for it.
+    """The region that `own_regions` (by node) has for it, else the one that a stored sample of the node names.
 
-    `find_sample` reads one document of `node_metrics` that meets a query; None where there is none. `own_regions` are
-    what the settings say, of this machine's own node.
+    `own_regions` are what the settings say, of this machine's own node: its agent sends the same. `find_sample` reads
+    one document of `node_metrics` that meets a query; None where there is none.
     """
+    own = own_regions.get(node_id)
+    if own:
+        return own
     # By the beginning of their identity, for which no other index is needed; those with a hash for one by `node_ref`.
     ranges: list[dict[str, Any]] = [{"_id": {"$gte": a, "$lt": b}} for a, b in identity_ranges(node_id)]
     for query in (*ranges, {"node_ref": node_id}):
         sample = find_sample(query)
         if sample is not None and sample.get("region_iso"):
             return str(sample["region_iso"])
-    return own_regions.get(node_id)
+    return None
 
 
 def intensity_of_node(region: str | None) -> Intensity | str:

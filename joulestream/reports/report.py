@@ -17,8 +17,8 @@ from dashboard.store.fields import date, number, text, whole
 from dashboard.store.reader import chunks
 from dashboard.store.runs import FIELD_OF
 from dashboard.store.sums import accumulators, totals
-from schemas.documents import NODE_METRICS, NODE_WINDOWS, RUN_SUMMARY, WINDOWS
-from schemas.node_intensity import intensity_of_node, region_of_node
+from joulestream.reports.node_factors import NodeFactors
+from schemas.documents import NODE_WINDOWS, RUN_SUMMARY, WINDOWS
 from schemas.times import EPOCH
 from schemas.units import emissions_kg, kwh_from_j, w_from_kwh
 
@@ -102,7 +102,8 @@ def make_report(reader: Reader, by: str, wanted: Range, own_regions: Mapping[str
     if by in PODS:
         lines = _pod_lines(reader, by, wanted)
     elif by == "node":
-        lines = [_with_emissions(reader, line, own_regions) for line in _node_lines(reader, wanted)]
+        factors = NodeFactors(reader, own_regions)
+        lines = [_with_emissions(line, factors) for line in _node_lines(reader, wanted)]
     else:
         lines = _lines(reader, by, wanted)
     collection, query = (NODE_WINDOWS, wanted.query) if by in OF_NODES else (WINDOWS, _match(by, wanted))
@@ -187,17 +188,12 @@ def _node_lines(reader: Reader, wanted: Range) -> list[Line]:
     return [_line(row, NODE_ENERGIES, runs.get(str(row["_id"]), ())) for row in rows]
 
 
-def _with_emissions(reader: Reader, line: Line, own_regions: Mapping[str, str | None]) -> Line:
+def _with_emissions(line: Line, factors: NodeFactors) -> Line:
     """A node's line with its CO2e and where the intensity comes from, or with why it is not known."""
-
-    def find_sample(query: Document) -> Document | None:
-        return next(iter(reader.find(NODE_METRICS, query, ["region_iso"], limit=1)), None)
-
     kwh = line.sums.get("energy_kwh")
     if kwh is None:
         return replace(line, lacks=("the energy is not known",))
-    region = None if line.key is None else region_of_node(line.key, find_sample, own_regions)
-    factor = intensity_of_node(region)
+    factor = factors.of(line.key)
     if isinstance(factor, str):
         return replace(line, lacks=(factor,))
     kg = emissions_kg(kwh, factor.g_per_kwh)

@@ -1,4 +1,4 @@
-"""The intensity of a node: by the region that a sample names, then the settings; never by the world average."""
+"""The intensity of a node: by the region of the settings, then of a sample; never by the world average."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ def test_a_sample_of_any_identity_names_the_region(place: dict[str, Any]) -> Non
     def find_sample(query: dict[str, Any]) -> Mapping[str, Any] | None:
         return {"region_iso": "FRA"} if query == place else None
 
-    assert region_of_node("n", find_sample, {"n": "DEU"}) == "FRA"
+    assert region_of_node("n", find_sample, {"n": None, "other": "DEU"}) == "FRA"
 
 
-def test_the_settings_name_the_region_of_their_own_node_only() -> None:
+def test_the_settings_name_the_region_of_their_own_node_only_without_a_read() -> None:
+    reads: list[dict[str, Any]] = []
+
     def silent(query: dict[str, Any]) -> Mapping[str, Any] | None:
+        reads.append(query)
         return {"region_iso": None} if query == BY_SEQUENCE else None
 
     assert region_of_node("n", silent, {"n": "DEU"}) == "DEU"
+    assert reads == []
     assert region_of_node("n", silent, {"other": "DEU"}) is None
     assert region_of_node("n", silent, {"n": None}) is None
 

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.store import Run
-from joulestream.reports import render
+from dashboard.store.reader import StoreAway
+from joulestream.reports import node_factors, render
 from joulestream.reports.compare import comparison
+from joulestream.reports.node_factors import NodeFactors
 from joulestream.reports.reading import when
 from joulestream.reports.report import Line, Range, Report, total_of
 from joulestream.reports.units import in_fitting_units
@@ -193,3 +195,34 @@ def test_json_and_csv_of_nodes_tell_unknown_co2e_from_none():
     assert [row["emissions_kg"] for row in rows] == ["0.1", "", "0.1"]
     assert [row["carbon_intensity_sources"] for row in rows] == [PARIS, "", PARIS]
     assert [row["emissions_not_known"] for row in rows] == ["", NOWHERE, NOWHERE]
+
+
+class SlowReader:
+    """Gives a sample of France, each after `takes_s`; counts what it is asked."""
+
+    def __init__(self, takes_s: float, away: bool = False) -> None:
+        self.takes_s, self.away, self.now_s, self.n_reads = takes_s, away, 0.0, 0
+
+    def find(self, *asked: object, limit: int) -> list[dict[str, str]]:
+        self.n_reads += 1
+        self.now_s += self.takes_s
+        if self.away:
+            raise StoreAway("no answer")
+        return [{"region_iso": "FRA"}] if limit == 1 else []
+
+
+def test_regions_are_looked_for_in_bounded_time_and_the_rest_says_so():
+    reader = SlowReader(node_factors.LOOK_S / 2)
+    factors = NodeFactors(reader, {"own": "DEU"}, lambda: reader.now_s)
+    found = [factors.of(node) for node in ("a", "b", "c", "own")]
+    assert [factor if isinstance(factor, str) else factor.zone for factor in found] == [
+        *("FRA", "FRA", node_factors.TOO_SLOW, "DEU")
+    ]
+    assert reader.n_reads == 2
+
+
+def test_a_read_of_samples_that_gets_no_answer_does_not_end_the_report():
+    reader = SlowReader(1.0, away=True)
+    factors = NodeFactors(reader, {}, lambda: reader.now_s)
+    assert [factors.of(node) for node in ("a", "b")] == [node_factors.TOO_SLOW] * 2
+    assert reader.n_reads == 1
