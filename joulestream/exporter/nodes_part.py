@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from conf.settings import Settings
@@ -31,8 +30,8 @@ FIELDS = (
 class NodesPart:
     """Reads the newest windows of every node."""
 
-    def __init__(self, db: Db, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._db, self._settings, self._clock = db, settings, clock
+    def __init__(self, db: Db, settings: Settings) -> None:
+        self._db, self._settings = db, settings
         self._names = Names(settings.exporter.max_nodes)
         self._growth = {use: Growth() for use in USES}
         self._pods = Pods(settings)
