@@ -80,7 +80,9 @@ class Rules:
     def round(self, at: datetime) -> Round:
         """Evaluate every budget at a time, and write what follows."""
         # Before the budgets: of an alert that is read here the budget was there, so one that is not there is gone.
-        open_alerts = list(self._db[documents.ALERTS].find({"state": alerts.OPEN, "rule": RULE}))
+        open_alerts = [
+            doc for doc in self._db[documents.ALERTS].find({"state": alerts.OPEN}) if doc["rule"] == RULE
+        ]
         docs = stored(self._db)
         if not docs and not open_alerts:
             return Round(0, (), ())

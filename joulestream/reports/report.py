@@ -106,8 +106,7 @@ def make_report(reader: Reader, by: str, wanted: Range, own_regions: Mapping[str
         lines = [_with_emissions(line, factors) for line in _node_lines(reader, wanted)]
     else:
         lines = _lines(reader, by, wanted)
-    collection, query = (NODE_WINDOWS, wanted.query) if by in OF_NODES else (WINDOWS, _match(by, wanted))
-    first, last = _span(reader, collection, query)
+    first, last = _span(reader, NODE_WINDOWS if by in OF_NODES else WINDOWS, _of(by, wanted))
     ordered = sorted(lines, key=lambda line: (-line.sums.get("energy_kwh", 0.0), line.key or ""))
     return Report(by, wanted, first, last, tuple(ordered), total_of(ordered))
 
@@ -126,8 +125,10 @@ def total_of(lines: Sequence[Line]) -> Line:
     )
 
 
-def _match(by: str, wanted: Range) -> Document:
-    return {"dimension": by, **wanted.query}
+def _of(by: str, wanted: Range) -> list[Document]:
+    """The stages that leave a dimension's windows of a range: two, of which the first is all index with any server."""
+    of: list[Document] = [] if by in OF_NODES else [{"$match": {"dimension": by}}]
+    return [*of, {"$match": wanted.query}] if wanted.query else of
 
 
 def _grouped(key: str, energies: Sequence[str], counted: str) -> Document:
@@ -157,7 +158,7 @@ def _lines(reader: Reader, by: str, wanted: Range) -> list[Line]:
     by_key: dict[str | None, list[Document]] = {}
     for run in _runs_in(reader, wanted, field):
         by_key.setdefault(text(run.get(field)), []).append(run)
-    pipeline = [{"$match": _match(by, wanted)}, {"$group": _grouped("$key", ENERGIES, "n_events")}]
+    pipeline = [*_of(by, wanted), {"$group": _grouped("$key", ENERGIES, "n_events")}]
     rows = reader.aggregate(WINDOWS, pipeline)
     return [_line(row, ENERGIES, by_key.get(text(row["_id"]), ())) for row in rows]
 
@@ -167,7 +168,7 @@ def _runs_in(reader: Reader, wanted: Range, field: str) -> list[Document]:
     names = sorted({field, SOURCE})
     if not wanted.query:
         return reader.find(RUN_SUMMARY, {}, names)
-    keys = reader.aggregate(WINDOWS, [{"$match": _match("run", wanted)}, {"$group": {"_id": "$key"}}])
+    keys = reader.aggregate(WINDOWS, [*_of("run", wanted), {"$group": {"_id": "$key"}}])
     ids = [str(row["_id"]) for row in keys if text(row["_id"])]
     return [
         run for some in chunks(ids) for run in reader.find(RUN_SUMMARY, {"_id": {"$in": list(some)}}, names)
@@ -216,8 +217,8 @@ def _pod_lines(reader: Reader, by: str, wanted: Range) -> list[Line]:
     ]
 
 
-def _span(reader: Reader, collection: str, query: Document) -> tuple[datetime | None, datetime | None]:
+def _span(reader: Reader, collection: str, of: list[Document]) -> tuple[datetime | None, datetime | None]:
     """Start of the first and end of the last window that the report holds."""
     group = {"_id": None, "first": {"$min": "$window_start"}, "last": {"$max": "$window_end"}}
-    found = reader.aggregate(collection, [{"$match": query}, {"$group": group}])
+    found = reader.aggregate(collection, [*of, {"$group": group}])
     return (date(found[0].get("first")), date(found[0].get("last"))) if found else (None, None)
