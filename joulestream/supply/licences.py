@@ -89,8 +89,15 @@ def packages_of(names: Sequence[str], checkout: Path = CHECKOUT) -> list[str]:
 
 def _modules(packages: set[str]) -> set[str]:
     """Top-level modules that packages bring; of one that is not installed, its name."""
-    known = metadata.packages_distributions()
-    brought = {module for module, names in known.items() if {canonical(name) for name in names} & packages}
+    # Not `packages_distributions`: before Python 3.11 it sees only packages that list their modules.
+    files = [
+        file
+        for found in metadata.distributions()
+        if canonical(found.name) in packages
+        for file in found.files or ()
+        if file.suffix == ".py"
+    ]
+    brought = {file.parts[0].removesuffix(".py") for file in files}
     return brought | {name.replace("-", "_") for name in packages}
 
 

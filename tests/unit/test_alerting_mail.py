@@ -64,10 +64,9 @@ def test_a_mail_goes_to_all_over_an_encrypted_connection(certificate: ssl.SSLCon
         mail.deliver(ALERT, "another key")
     assert {line.split()[0].upper() for line in server.commands} == {"EHLO", "STARTTLS"}
     assert any(line.startswith("AUTH") for line in server.encrypted)
-    assert [line for line in server.encrypted if line.startswith("rcpt")][:2] == [
-        "rcpt TO:<ada@example.org>",
-        "rcpt TO:<bob@example.org>",
-    ]
+    # How the command is spelled is smtplib's own affair, and not the same in every Python.
+    to = [line.partition("<")[2] for line in server.encrypted if line.lower().startswith("rcpt")]
+    assert to[:2] == ["ada@example.org>", "bob@example.org>"]
     first, second, third = (email.message_from_bytes(text, policy=default) for text in server.mails)
     assert first["Message-ID"] == second["Message-ID"] != third["Message-ID"]
     assert first["Subject"] == "[joulestream warning] 82 % \N{EM DASH} used Bcc: everyone@example.org"

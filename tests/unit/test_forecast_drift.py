@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -214,7 +215,7 @@ def write_runs(folder, powers):
     """Two runs of half an hour for each architecture, at its power, a reading every ten seconds."""
     frames = []
     for number, (architecture, power_w) in enumerate([*powers.items()] * 2):
-        start = pd.Timestamp("2023-01-01", tz="UTC") + pd.Timedelta(hours=number)
+        start = pd.Timestamp("2023-01-01", tz="UTC") + timedelta(hours=number)
         run = {"run_id": f"box-{architecture}-{number}", "machine": "box", "architecture": architecture}
         elapsed = np.arange(180) * 10
         at = start + pd.to_timedelta(elapsed, unit="s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ def frame(seconds: list[int], powers: list[float], **more: object) -> pd.DataFra
         {
             "run_id": "run-1",
             "architecture": "net",
-            "observed_at": [START + pd.Timedelta(seconds=s) for s in seconds],
+            "observed_at": [START + timedelta(seconds=s) for s in seconds],
             "power_w": powers,
             **more,
         }

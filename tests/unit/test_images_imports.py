@@ -49,7 +49,10 @@ def only(name: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the images are for Linux; so are their packages")
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info[:2] != (3, 11),
+    reason="the images are for Linux and Python 3.11; so are their packages",
+)
 @pytest.mark.parametrize(
     ("name", "code"), [("stream", STREAM), ("producers", PRODUCERS), ("dashboard", DASHBOARD)]
 )

@@ -125,7 +125,9 @@ def lessons(tables: Sequence[Table], masks: Mapping[int, Sequence[Mask]]) -> tup
 
 def _batch(spark: SparkSession, tables: Sequence[Table], plan: Plan, say: Say) -> list[dict[int, Floats]]:
     """Changes of the batch model per series and horizon, shape (n, len(LEVELS)); NaN before its first training."""
-    found = [{h: np.full((len(t.last), len(LEVELS)), np.nan) for h in HORIZONS_S} for t in tables]
+    found: list[dict[int, Floats]] = [
+        {h: np.full((len(t.last), len(LEVELS)), np.nan) for h in HORIZONS_S} for t in tables
+    ]
     for number, refit in enumerate((*plan.warm, *plan.test), 1):
         masks = {h: [refit.may_learn(t.issued_ms, h) for t in tables] for h in HORIZONS_S}
         rows, changes = lessons(tables, masks)

@@ -37,7 +37,7 @@ class Refit:
 
 def refits(issued_ms: Floats, from_ms: int, every_ms: int) -> Iterator[Refit]:
     """Trainings from `from_ms` on, every so often; those without a new row to forecast are left out."""
-    newest = int(issued_ms.max(initial=0))
+    newest = int(np.max(issued_ms, initial=0))
     at = from_ms
     while at <= newest:
         refit = Refit(at, at + every_ms)

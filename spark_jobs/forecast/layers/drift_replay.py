@@ -73,7 +73,7 @@ def replayed(scenario: Scenario, batch: Floats) -> Replay:
     """
     blend = Blend()
     windows = scenario.windows
-    errors = {name: np.full(len(windows), np.nan) for name in MODELS}
+    errors: dict[str, Floats] = {name: np.full(len(windows), np.nan) for name in MODELS}
     alarms: list[int] = []
     for i in range(len(windows) - 1):
         last, actual = windows[i].power_w, windows[i + 1].power_w

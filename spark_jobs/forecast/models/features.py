@@ -129,7 +129,7 @@ def _rolling(here: Floats, level: float) -> dict[str, float]:
     row: dict[str, float] = {}
     for span in SPANS:
         part = here[-span:]
-        low, high, middle = float(part.min()), float(part.max()), float(np.median(part))
+        low, high, middle = float(np.min(part)), float(np.max(part)), float(np.median(part))
         row[f"min_{span}"] = (low - last) / level
         row[f"max_{span}"] = (high - last) / level
         row[f"median_{span}"] = (middle - last) / level
