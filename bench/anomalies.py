@@ -53,7 +53,7 @@ def windows_of(frame: pd.DataFrame) -> tuple[Observation, ...]:
             "run": grouped.run_id.agg(lambda ids: ids.value_counts().index[0]),
         }
     )
-    starts = (made.index - pd.Timestamp(0, tz=made.index.tz)) // pd.Timedelta("1ms")
+    starts = made.index.as_unit("ms").astype("int64")
     return tuple(
         Observation(int(at), float(row.power), _known(row.gpu), _known(row.cpu), None, str(row.run))
         for at, row in zip(starts, made.itertuples(), strict=True)
