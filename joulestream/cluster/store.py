@@ -12,8 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from joulestream.embedded_store import PROGRAM
-
+PROGRAM = "secantusd-py"
 CACHE = "512M"  # of the container's 1 GiB
 
 

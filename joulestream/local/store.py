@@ -18,12 +18,13 @@ from pymongo.errors import PyMongoError
 from conf.clients import mongo_options
 from conf.mongo_trouble import mongo_refusal, mongo_unusable
 from conf.sections import MongoDB
-from joulestream.embedded_store import CACHE, PROGRAM
+from joulestream.cluster.store import PROGRAM
 from joulestream.local.ports import HOST
 from joulestream.local.process import Service
 from schemas.errors import PipelineError
 
 OLDEST_MONGOD = 6
+CACHE = "1G"  # the server's own default
 _SECRET_OPTION = re.compile(
     r"(?i)(?<=[?&])((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&]*(&?)"
 )
@@ -90,6 +91,7 @@ def store_service(
         command = ["--dbpath", str(data), "--bind_ip", HOST, "--port", str(port)]
         command += ["--wiredTigerCacheSizeGB", "0.25"]
     else:
+        # An own, empty configuration: one that lies about elsewhere must not change what we start.
         command = ["--config", str(config), "--host", HOST, "--port", str(port), "--standalone"]
         command += ["--storage-path", str(data), "--cache-size", CACHE, "--log-level", "WARNING"]
 

@@ -21,7 +21,6 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from schemas import documents
-from spark_jobs.books import WRITES_PER_CALL
 from spark_jobs.forecast.anomalies.watch import Signal
 from spark_jobs.forecast.cells import Issued, Joined
 from spark_jobs.forecast.engine import Horizons, Series
@@ -270,8 +269,7 @@ def _write(db: Db, collection: str, writes: Sequence[Any]) -> None:
     """
     target = db.get_collection(collection, write_concern=WriteConcern(w="majority"))
     try:
-        for start in range(0, len(writes), WRITES_PER_CALL):
-            target.bulk_write(list(writes[start : start + WRITES_PER_CALL]), ordered=False)
+        target.bulk_write(list(writes), ordered=False)
     except BulkWriteError as error:
         failed = error.details.get("writeErrors", [])
         if error.details.get("writeConcernErrors") or any(e["code"] != DUPLICATE_KEY for e in failed):

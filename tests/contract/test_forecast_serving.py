@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymongo import InsertOne
 
 from schemas import documents
 from schemas.times import from_ms
@@ -241,3 +242,9 @@ def test_a_series_is_listed_from_its_first_closed_window_on(stream_db: Db) -> No
         feed(one, range(count - 2 if count == 2 else count - 1, count))
         (listed,) = stream_db[documents.FORECAST_STATES].find({"target": "node/n1"})
         assert listed["last_window_end"] == from_ms(T0 + (count - 1) * MIN)
+
+
+def test_writes_that_are_there_already_do_not_keep_the_others_back(stream_db: Db) -> None:
+    stream_db[documents.FORECASTS].insert_one({"_id": 0})
+    serving._write(stream_db, documents.FORECASTS, [InsertOne({"_id": i}) for i in range(1200)])
+    assert stream_db[documents.FORECASTS].count_documents({}) == 1200
