@@ -12,6 +12,7 @@ from dashboard.store.reader import Reader, ReadTooSlow
 from dashboard.store.rows import Run, RunPoint, RunSeries, Window
 from dashboard.store.sums import ENERGY_FIELDS, accumulators, totals
 from schemas.documents import TRAINING_METRICS
+from schemas.identity import identity_ranges
 
 MAX_EVENTS = 5000
 BUDGET_S = 2.0
@@ -47,9 +48,7 @@ def read_points(reader: Reader, run: Run, window_s: int, max_points: int) -> Run
 
 def of_run(run_id: str) -> list[dict[str, Any]]:
     """Queries for all events of a run: two ranges of identities, and those whose identity does not name it."""
-    # `}` is the character after `|`, so this is the range of ids that begin with `kind|run_id|`.
-    spans = [{"$gte": f"{kind}|{run_id}|", "$lt": f"{kind}|{run_id}}}"} for kind in ("e", "s")]
-    return [*({"_id": span} for span in spans), {"run_ref": run_id}]
+    return [*({"_id": {"$gte": a, "$lt": b}} for a, b in identity_ranges(run_id)), {"run_ref": run_id}]
 
 
 def _events(reader: Reader, run_id: str) -> list[dict[str, Any]]:
