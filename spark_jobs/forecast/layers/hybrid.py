@@ -141,10 +141,14 @@ class Blend:
         self.losses = {}
 
     def heir(self) -> Blend:
-        """What the next series of the same kind starts with: losses and speed layer, and no alarm."""
+        """What the next series of the same kind starts with: the speed layer, the losses of what lost, and no alarm.
+
+        A layer that lost to the last value has to prove itself anew; one that won earns no credit for the next one.
+        """
         blend = Blend()
         blend.speed = Speed.from_doc(self.speed.to_doc())
-        blend.losses, blend.unit = dict(self.losses), self.unit
+        blend.losses = {name: pair for name, pair in self.losses.items() if pair[0] > pair[1]}
+        blend.unit = self.unit
         return blend
 
     def _judge(self, trial: Trial, model: float, last: float) -> None:
