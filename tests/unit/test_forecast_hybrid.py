@@ -93,18 +93,18 @@ def test_a_model_that_goes_on_failing_stays_out_after_its_alarm():
 
 
 def test_what_lost_has_to_prove_itself_to_the_next_series_and_what_won_earns_no_credit():
-    powers = noisy(11, 100)
-    first, lost, won = Blend(), Blend(), Blend()
-    replay(powers, lambda i: 260.0, lost)
-    replay(powers, lambda i: powers[i + 1], won)
+    lost, won = Blend(), Blend()
+    replay(noisy(11, 100), lambda i: 260.0, lost)
+    replay(noisy(11, 100), lambda i: float(noisy(11, 100)[i + 1]), won)
     assert lost.trial is None
     x = speed_row([Observation(0, 200.0)], WINDOW_MS)
-    worth = {
-        name: of.predict(x, 200.0, 260.0).weights["batch"]
-        for name, of in (("first", first), ("lost", lost.heir()), ("won", won.heir()))
-    }
-    assert worth["lost"] < 1e-3 < worth["first"]
-    assert worth["won"] == pytest.approx(worth["first"], rel=0.05)
+    assert lost.heir().predict(x, 200.0, 260.0).weights["batch"] < 1e-3
+    assert won.heir().predict(x, 200.0, 260.0).weights["batch"] > 0.5
+    heir, first = won.heir(), Blend()
+    for blend in (heir, first):
+        replay(noisy(12, 8), lambda i: 260.0, blend)
+    assert first.predict(x, 200.0, 260.0).weights["batch"] < 1e-3
+    assert heir.predict(x, 200.0, 260.0).weights["batch"] < 1e-3
 
 
 def test_a_jump_at_the_start_of_a_job_is_no_drift():
