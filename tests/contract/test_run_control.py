@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from schemas.errors import ContractError, PipelineError, RetryableError
 from schemas.topics import RUN_CONTROL
 from tests.unit.test_producers_kafka import received
 from tests.unit.test_producers_tracker import ListSink
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 30.0
@@ -49,13 +49,6 @@ def run_id() -> str:
 
 def now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def until(true: Callable[[], object]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.02)
 
 
 def reader(bootstrap: str, run_id: str, since: datetime) -> ControlReader:

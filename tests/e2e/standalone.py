@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ import psutil
 from joulestream.local.java import find_java
 from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import end_group
+from tests.waiting import until
 
 
 def spark_home() -> Path:
@@ -150,10 +150,10 @@ class Cluster:
             )
 
     def _wait_for(self, words: str, times: int, timeout_s: float = 60) -> None:
-        log, deadline = self.folder / "master.log", time.monotonic() + timeout_s
-        while log.read_text(errors="replace").count(words) < times:
-            assert time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
-            time.sleep(0.2)
+        def said() -> str:
+            return (self.folder / "master.log").read_text(errors="replace")
+
+        until(lambda: said().count(words) >= times, timeout_s, 0.2, lambda: said()[-2000:])
 
 
 def driver_of(submitted: subprocess.Popen[bytes]) -> psutil.Process:

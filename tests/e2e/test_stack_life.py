@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from joulestream.local.ports import any_free
 from joulestream.local.process import ROOT, end_group
 from joulestream.local.state import read_state
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(600)]
 
@@ -54,6 +54,13 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def stream_came_back(folder: Path) -> bool:
+    """Whether the supervisor has started the stream again, and it runs."""
+    state = read_state(folder)
+    stream = state.services["stream"] if state else None
+    return stream is not None and stream.restarts > 0 and stream.state == "running"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A data folder; whatever a failed test leaves running from it is ended."""
@@ -75,20 +82,10 @@ def test_the_stack_lives_through_kill_9_and_leaves_nothing_behind(folder: Path) 
     assert status(folder)["supervisor_pid"] == running["supervisor_pid"]
 
     os.kill(running["stream_pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 120
-    while (
-        (state := read_state(folder)) is None
-        or state.services["stream"].restarts == 0
-        or (state.services["stream"].state != "running")
-    ):
-        assert time.monotonic() < deadline, "the stream was not started again"
-        time.sleep(0.5)
+    until(lambda: stream_came_back(folder), 120, 0.5, lambda: "the stream was not started again")
 
     os.kill(running["supervisor_pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 120
-    while processes_of(folder):
-        assert time.monotonic() < deadline, f"left over: {processes_of(folder)}"
-        time.sleep(0.5)
+    until(lambda: not processes_of(folder), 120, 0.5, lambda: f"left over: {processes_of(folder)}")
     assert joule(folder, "status").returncode == 3
 
     third = up(folder)

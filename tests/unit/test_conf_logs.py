@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +25,7 @@ from spark_jobs.generation import Generation, WindowSettings
 from spark_jobs.sources import NODE
 from spark_jobs.store import Patience
 from spark_jobs.writer import BatchWriter
+from tests.waiting import until
 
 log = logging.getLogger("joulestream.test")
 
@@ -184,9 +184,7 @@ def test_what_the_threads_of_a_run_log_names_the_run(
 
     with Tracker(run_id="r-17", meters="simulated:1", close_timeout_s=0.2) as run:
         run._complain("the tracker failed", RuntimeError("boom"))
-        deadline = time.monotonic() + 20
-        while not away() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(away)
     assert [line["run"] for line in away()] == ["r-17"], "the publisher is a thread of its own"
     assert [line["run"] for line in lines if line["message"] == "the tracker failed"] == ["r-17"]
 

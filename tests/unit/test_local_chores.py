@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from conf.settings import load_settings
 from joulestream.local.plan import Chore, Plan
 from joulestream.local.process import Service
 from joulestream.local.supervisor import Supervisor
+from tests.waiting import until
 
 TURN = """
 import sys, time
@@ -40,9 +40,7 @@ def test_chore_comes_round_again_and_never_beside_itself(tmp_path: Path, every_s
     thread = threading.Thread(target=supervisor._stay)
     thread.start()
     turns = tmp_path / "turns"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (turns.exists() and turns.read_text().count("end") >= 3):
-        time.sleep(0.05)
+    until(lambda: turns.exists() and turns.read_text().count("end") >= 3)
     stop.set()
     thread.join()
     supervisor._end()

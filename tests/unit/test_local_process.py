@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from joulestream.local.process import ROOT, Service, is_alive, running, start
 from joulestream.local.state import ServiceState, StackState, read_state, write_state
 from joulestream.local.watchdog import Watchdog
 from schemas.errors import PipelineError
+from tests.waiting import until
 
 SLEEP = "import time; time.sleep(60)"
 # A service with a child in the same group and a child in a session of its own.
@@ -46,14 +46,6 @@ def service(
     )
 
 
-def wait_until(what: object, seconds: float = 10) -> None:
-    assert callable(what)
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -62,7 +54,7 @@ def gone(pid: int) -> bool:
 
 
 def pids_in(log: Path) -> list[int]:
-    wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+    until(lambda: log.exists() and log.read_text().endswith("\n"))
     return [int(pid) for pid in log.read_text().split()]
 
 
@@ -75,14 +67,14 @@ def test_stopping_a_service_ends_its_children_too(tmp_path: Path) -> None:
 
 def test_a_service_that_ignores_sigterm_is_killed_in_time(tmp_path: Path) -> None:
     one = start(service(tmp_path, DEAF, stop_s=0.5))
-    wait_until(lambda: "deaf" in one.service.log.read_text())
+    until(lambda: "deaf" in one.service.log.read_text())
     assert one.stop() is False
     assert gone(one.pid)
 
 
 def test_a_service_that_ends_before_it_is_ready_says_its_last_words(tmp_path: Path) -> None:
     one = start(service(tmp_path, "import sys; sys.exit('the disk is on fire')"))
-    wait_until(lambda: one.exit_code is not None)
+    until(lambda: one.exit_code is not None)
     with pytest.raises(PipelineError, match=r"exit code 1 before it was ready[\s\S]*the disk is on fire"):
         one.wait_ready()
 
@@ -105,7 +97,7 @@ def test_services_do_not_outlive_their_starter(tmp_path: Path, number: signal.Si
         ours += pids_in(log)
         starter.send_signal(number)
         starter.wait()
-    wait_until(lambda: all(gone(pid) for pid in ours), 20)
+    until(lambda: all(gone(pid) for pid in ours), 20)
 
 
 def test_the_watchdog_leaves_alone_what_was_stopped_and_another_process_of_its_pid(tmp_path: Path) -> None:
@@ -122,7 +114,7 @@ def test_a_watchdog_that_was_killed_is_replaced_at_the_next_word(tmp_path: Path)
     with Watchdog() as watchdog:
         first = watchdog.pid
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: gone(first))
+        until(lambda: gone(first), 20)
         one = start(service(tmp_path), watchdog)
         assert watchdog.pid != first
     assert one.process.wait(5) != 0
@@ -138,7 +130,7 @@ def test_a_dead_service_is_started_again_after_a_pause(tmp_path: Path) -> None:
         assert managed.running is not None
         first = managed.running.pid
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: managed.running is not None and managed.running.exit_code is not None)
+        until(lambda: managed.running is not None and managed.running.exit_code is not None)
         managed.tick(1.0)
         assert (managed.state, managed.snapshot().pid) == ("waiting", None)
         managed.tick(1.5)

@@ -23,6 +23,7 @@ from producers.meters.simulated import SimulatedMeter
 from producers.ports import Instant, Sampler
 from producers.registry import Registry
 from schemas.parse import parse_node
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -169,9 +170,7 @@ def test_real_agent_ends_on_sigterm_keeps_its_samples_and_never_loads_codecarbon
         "JOULE_TRACKER_METERS": "auto",
     }
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 20
-        while not list(tmp_path.glob("spool/*.db")) and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: list(tmp_path.glob("spool/*.db")))
         time.sleep(2.0)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=20)

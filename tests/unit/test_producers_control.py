@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from producers.tracker import Tracker
 from schemas.errors import ContractError, RetryableError
 from schemas.times import EPOCH
 from tests.unit.test_producers_tracker import ListSink, finish, run_script, sent
+from tests.waiting import until
 
 RUN = "r1"
 WAIT_S = 20.0
@@ -77,13 +78,6 @@ def sink() -> ListSink:
 
 def tracker(sink: ListSink, **given: Any) -> Tracker:
     return Tracker(**{"run_id": RUN, "sink": sink, "meters": "simulated:1:1", "on_budget": "stop", **given})
-
-
-def until(true: Callable[[], object]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.005)
 
 
 def reader_of(link: FakeLink, failures: list[BaseException]) -> ControlReader:

@@ -18,6 +18,7 @@ from producers.kafka_link import Delivery, KafkaLink
 from producers.publisher import Publisher
 from producers.spool import SUFFIX, Message, Spool
 from schemas.errors import RetryableError
+from tests.waiting import until
 
 
 class Broker:
@@ -75,13 +76,6 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Publisher]]:
         one.close(0.1)
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "did not happen in time"
-        time.sleep(0.01)
-
-
 def test_messages_arrive_in_order_and_leave_no_file(
     start: Callable[..., Publisher], broker: Broker, tmp_path: Path
 ) -> None:
@@ -102,9 +96,9 @@ def test_broker_away_costs_nothing_but_time_and_two_log_lines(
     one = start()
     for n in range(20):
         one.send("t", "k", b"%d" % n)
-    eventually(lambda: one.away and broker.connects > 3)
+    until(lambda: one.away and broker.connects > 3)
     broker.up = True
-    eventually(lambda: len(broker.taken) == 20 and not one.away)
+    until(lambda: len(broker.taken) == 20 and not one.away)
     assert broker.taken == [b"%d" % n for n in range(20)]
     assert [record.message.split(";")[0] for record in caplog.records] == [
         "no broker",
@@ -122,7 +116,7 @@ def test_batch_cut_off_in_the_middle_is_continued_in_order(
     broker.fail_after = 4
     one = start()
     one.send("t", "k", b"last")
-    eventually(lambda: len(broker.taken) == 11)
+    until(lambda: len(broker.taken) == 11)
     assert broker.taken == [b"%d" % n for n in range(10)] + [b"last"]
 
 
@@ -132,7 +126,7 @@ def test_close_returns_soon_while_the_broker_is_away_and_keeps_the_events(
     broker.up = False
     one = start()
     one.send("t", "k", b"v")
-    eventually(lambda: one.away)
+    until(lambda: one.away)
     began = time.monotonic()
     assert not one.close(30.0)
     assert time.monotonic() - began < 2.0
@@ -150,7 +144,7 @@ def test_close_tries_once_more_where_the_broker_was_away(
     broker.up = False
     one = start()
     one.send("t", "k", b"v")
-    eventually(lambda: one.away)
+    until(lambda: one.away)
     broker.up = True
     assert one.close(5.0)
     assert broker.taken == [b"v"]
@@ -180,8 +174,8 @@ def test_leftovers_of_ended_processes_are_adopted(
         dead.append("t", "k", b"%d" % n)
     dead.close()
     one = start()
-    eventually(lambda: len(broker.taken) == 5)
-    eventually(lambda: not (tmp_path / f"dead{SUFFIX}").exists())
+    until(lambda: len(broker.taken) == 5)
+    until(lambda: not (tmp_path / f"dead{SUFFIX}").exists())
     assert broker.taken == [b"%d" % n for n in range(5)]
     assert one.close(5.0)
 
@@ -192,8 +186,8 @@ def test_message_that_the_broker_never_takes_is_counted_and_does_not_block(
     one = start()
     for value in (b"a", b"huge", b"b"):
         one.send("t", "k", value)
-    eventually(lambda: broker.taken == [b"a", b"b"])
-    eventually(lambda: one.dropped == 1)
+    until(lambda: broker.taken == [b"a", b"b"])
+    until(lambda: one.dropped == 1)
 
 
 def test_dropped_messages_show_in_the_counter(start: Callable[..., Publisher], broker: Broker) -> None:
