@@ -24,8 +24,8 @@ from producers.exits import Shield
 from producers.tracker import Tracker
 from schemas.errors import ContractError, PipelineError, RetryableError
 from schemas.topics import RUN_CONTROL
+from tests.trackers import ListSink
 from tests.unit.test_producers_kafka import received
-from tests.unit.test_producers_tracker import ListSink
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from producers.meters.select import open_machine
 from producers.ports import Instant, SystemClock, instant
 from producers.registry import Registry
 from producers.run_meter import RunMeter
-from tests.unit.test_producers_tracker import work
+from tests.trackers import work
 
 
 class Noted:

@@ -6,51 +6,18 @@ import json
 import logging
 import math
 import os
-import signal
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from producers.attribution import Charge
 from producers.exits import status_of
-from producers.machine import Machine, Provenance
-from producers.run_meter import Interval, State
-from producers.timeline import Timeline
+from producers.machine import Machine
 from producers.tracker import Tracker
 from schemas.parse import parse_training
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class ListSink:
-    """Keeps what is sent."""
-
-    dropped = 0
-
-    def __init__(self) -> None:
-        self.raw: list[bytes] = []
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(value) for value in self.raw]
-
-    def send(self, topic: str, key: str, value: bytes) -> None:
-        assert topic == "training.events"
-        assert key == json.loads(value)["run_id"]
-        self.raw.append(value)
-
-    def flush(self, timeout_s: float) -> bool:
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        return True
+from tests.trackers import ListSink, work
 
 
 @pytest.fixture
@@ -65,12 +32,6 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tracker(sink: ListSink, **given: Any) -> Tracker:
     return Tracker(sink=sink, meters="simulated:1:1", **given)
-
-
-def work(seconds: float = 0.15) -> None:
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        math.sqrt(2.0)
 
 
 def test_events_add_up_to_the_run_and_are_numbered_from_zero(sink: ListSink) -> None:
@@ -265,137 +226,3 @@ def test_registry_entry_lives_as_long_as_the_run(sink: ListSink, tmp_path: Path)
         assert json.loads(entry.read_text())["run_id"] == "r7"
         assert json.loads(entry.read_text())["pid"] == os.getpid()
     assert list(folder.iterdir()) == []
-
-
-# energy over time, as arithmetic
-
-
-@given(
-    looks=st.lists(st.floats(min_value=0.01, max_value=10), min_size=1, max_size=15),
-    marks=st.lists(st.floats(min_value=0, max_value=1), max_size=15),
-    power_w=st.floats(min_value=0, max_value=1000),
-)
-def test_any_cut_of_the_time_keeps_the_energy(looks: list[float], marks: list[float], power_w: float) -> None:
-    timeline, total, seconds, start_s = Timeline(), 0.0, 0.0, 100.0
-    source = (Provenance("m", frozenset({"measured"})),)
-    for over_s in looks:
-        interval = Interval(start_s, start_s + over_s, Charge(cpu_j=power_w * over_s), source, State())
-        cursor_s = start_s
-        for part in sorted(marks):
-            timeline.add(interval, cursor_s, start_s + part * over_s)
-            cursor_s = start_s + part * over_s
-            portion = timeline.take()
-            total += portion.energy_j or 0.0
-            seconds += portion.covered_s
-        timeline.add(interval, cursor_s, interval.to_s)
-        start_s += over_s
-    last = timeline.take()
-    assert total + (last.energy_j or 0.0) == pytest.approx(power_w * sum(looks), rel=1e-9, abs=1e-9)
-    assert seconds + last.covered_s == pytest.approx(sum(looks))
-
-
-# real processes
-
-
-def run_script(body: str, tmp_path: Path, **popen: Any) -> subprocess.Popen[str]:
-    """A training script whose sink writes lines to a file as they come."""
-    head = (
-        "import os, signal, sys, time\n"
-        "from producers.tracker import Tracker\n"
-        "class FileSink:\n"
-        "    dropped = 0\n"
-        f"    def send(self, topic, key, value): open({str(tmp_path / 'events')!r}, 'ab').write(value + b'\\n')\n"
-        "    def flush(self, timeout_s): return True\n"
-        "    def close(self, timeout_s): return True\n"
-        "def tracker(): return Tracker('r', sink=FileSink(), meters='simulated')\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", head + body],
-        cwd=ROOT,
-        env={**os.environ, "JOULE_DATA_DIR": str(tmp_path / "data")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **popen,
-    )
-
-
-def sent(tmp_path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (tmp_path / "events").read_bytes().splitlines()]
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=30)
-    return process.returncode, errors
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "status"),
-    [
-        ("run = tracker().start()\n", 0, "completed"),
-        ("run = tracker().start()\nraise ValueError('x')\n", 1, "failed"),
-        ("run = tracker().start()\nraise KeyboardInterrupt\n", -signal.SIGINT, "stopped"),
-        (
-            "with tracker(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n",
-            -signal.SIGTERM,
-            "stopped",
-        ),
-        (
-            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
-            "with tracker(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n",
-            5,
-            "stopped",
-        ),
-    ],
-    ids=["exit", "uncaught exception", "ctrl-c", "SIGTERM", "SIGTERM that the program handles"],
-)
-def test_run_that_nobody_closes_is_finished_with_its_status(
-    tmp_path: Path, body: str, code: int, status: str
-) -> None:
-    assert finish(run_script(body, tmp_path))[0] == code
-    events = sent(tmp_path)
-    assert [event["event_type"] for event in events] == ["run_started", "run_finished"]
-    assert events[-1]["status"] == status
-
-
-def test_forked_children_neither_send_nor_end_the_run(tmp_path: Path) -> None:
-    body = (
-        "with tracker() as run:\n"
-        "    child = os.fork()\n"
-        "    if child == 0:\n"
-        "        run.log(epoch=99); sys.exit(0)\n"
-        "    os.waitpid(child, 0); run.log(epoch=1)\n"
-    )
-    assert finish(run_script(body, tmp_path))[0] == 0
-    events = sent(tmp_path)
-    assert [event.get("epoch") for event in events] == [None, 1.0, None]
-    assert events[-1]["status"] == "completed"
-
-
-def test_package_for_training_scripts_needs_none_of_the_heavy_ones(tmp_path: Path) -> None:
-    blocked = (
-        "pyspark",
-        "pymongo",
-        "bson",
-        "streamlit",
-        "typer",
-        "rich",
-        "plotly",
-        "pandas",
-        "sklearn",
-        "pyarrow",
-    )
-    code = (
-        "import sys\n"
-        "class Block:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.split('.')[0] in {blocked!r}: raise ImportError('blocked ' + name)\n"
-        "sys.meta_path.insert(0, Block())\n"
-        "from joulestream import Tracker\n"
-        "import producers.node_agent\n"
-        "print(Tracker.__name__, 'codecarbon' in sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.stdout.split() == ["Tracker", "False"], done.stderr
