@@ -44,13 +44,18 @@ def secrets(
 
 @app.command()
 def certificates(
+    name: Annotated[list[str] | None, typer.Argument(help="Secrets to make. Default: all.")] = None,
     host: Annotated[str, typer.Option(help="Host of the dashboard.")] = "joulestream.example.org",
     days: Annotated[int, typer.Option(min=1, max=825, help="How long they last.")] = 90,
 ) -> None:
-    """Print TLS secrets of a new authority, for a trial of the overlay `prod`; needs the program openssl."""
-    from joulestream.cluster.certificates import secrets_of
+    """Print TLS secrets of a new authority, for a trial; needs the program openssl.
 
-    _print(secrets_of(host, days))
+    For `kubectl create -n bigdata-pipeline -f -`, which keeps those there. kafka-tls, mongodb-tls and dashboard-tls are
+    of the overlay `prod`, exporter-tls of the component of that name. A secret that no pod mounts does nothing.
+    """
+    from joulestream.cluster.certificates import SECRETS, secrets_of
+
+    _print(secrets_of(host, days, name or SECRETS))
 
 
 @app.command()

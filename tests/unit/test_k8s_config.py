@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from conf.settings import load_settings
 from joulestream.cluster import config, credentials, executors, health, kafka_users, store_users
 from joulestream.cluster.api import Api
-from joulestream.cluster.certificates import names_of
 from joulestream.verbs import k8s
 from schemas import topics
 from schemas.errors import PipelineError, RetryableError
@@ -274,12 +273,6 @@ def test_the_reader_of_the_embedded_store_only_reads(tmp_path: Path) -> None:
     users = {user["createUser"]: user for user in store_users.users_of(tmp_path, "db")}
     assert users["reader"]["roles"] == [{"role": "read", "db": "db"}]
     assert users["reader"]["pwd"] == "of-reader"
-
-
-def test_certificates_carry_every_name_that_is_asked_for() -> None:
-    assert {"DNS:kafka-svc", "DNS:*.kafka-headless.here.svc", "DNS:localhost", "IP:127.0.0.1"} <= set(
-        names_of("kafka-svc", "kafka-headless", "here")
-    )
 
 
 # Probes -------------------------------------------------------------------------------------------------------
