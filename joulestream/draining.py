@@ -14,9 +14,7 @@ from dashboard.store import Reader
 from joulestream.reaching import PATIENCE_MS, need_broker, no_broker, trouble
 from schemas.documents import ACCOUNTS, GENERATIONS
 from schemas.errors import PipelineError
-from schemas.topics import NODE_METRICS, TRAINING_EVENTS
-
-STREAMED = (TRAINING_EVENTS, NODE_METRICS)
+from schemas.topics import STREAMED
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from joulestream.reaching import need_broker, trouble
 from schemas import documents, topics
 from spark_jobs.store import Db
 
-TOPICS = (topics.TRAINING_EVENTS, topics.NODE_METRICS)
 PATIENCE_MS = 3000
 
 
@@ -53,7 +52,7 @@ class KafkaPart:
             )
         places = [
             TopicPartition(topic, number)
-            for topic in TOPICS
+            for topic in topics.STREAMED
             for number in sorted(self._consumer.partitions_for_topic(topic) or ())
         ]
         found = self._consumer.end_offsets(places, timeout_ms=PATIENCE_MS) if places else {}

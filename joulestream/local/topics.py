@@ -28,9 +28,8 @@ def topic_options(name: str, kafka: Kafka) -> dict[str, Any]:
         configs["cleanup.policy"] = "compact"
     else:
         configs["retention.ms"] = str(int(kafka.retention_days * DAY_MS))
-    streamed = name in (topics.TRAINING_EVENTS, topics.NODE_METRICS)
     return {
-        "num_partitions": kafka.partitions if streamed else 1,
+        "num_partitions": kafka.partitions if name in topics.STREAMED else 1,
         "replication_factor": kafka.replication_factor,
         "configs": configs,
     }

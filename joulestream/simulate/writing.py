@@ -16,10 +16,8 @@ from joulestream.simulate.plan import plan_fleet
 from joulestream.simulate.spec import FleetSpec, Impurity
 from joulestream.simulate.truth import Truth
 from schemas.errors import PipelineError
-from schemas.topics import NODE_METRICS, TRAINING_EVENTS
+from schemas.topics import STREAMED
 from schemas.units import MS_PER_S
-
-TOPICS = (TRAINING_EVENTS, NODE_METRICS)
 
 
 class Simulation:
@@ -32,9 +30,9 @@ class Simulation:
         self._truth = Truth(self._plan)
         self._sent = Sent()
 
-    def messages(self, topics: tuple[str, ...] = TOPICS) -> Iterator[Message]:
+    def messages(self, topics: tuple[str, ...] = STREAMED) -> Iterator[Message]:
         """The messages of these topics, each topic the same whatever else is written beside it."""
-        wanted = [topic for topic in TOPICS if topic in topics]
+        wanted = [topic for topic in STREAMED if topic in topics]
         copies = tee(fleet_messages(self._plan), len(wanted))
         streams = [self._of_topic(topic, fleet) for topic, fleet in zip(wanted, copies, strict=True)]
         # Side by side, about in order of event time: flaws move single messages.

@@ -15,10 +15,10 @@ from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, print_json, print_table, say
 from joulestream.reports.reading import utc_now, when
 from joulestream.simulate.spec import DEFAULT_START, FleetSpec, Impurity
-from joulestream.simulate.writing import TOPICS, Simulation, paced, write_files
+from joulestream.simulate.writing import Simulation, paced, write_files
 from schemas.errors import PipelineError
 from schemas.times import MAX_AHEAD
-from schemas.topics import NODE_METRICS, TRAINING_EVENTS
+from schemas.topics import NODE_METRICS, STREAMED, TRAINING_EVENTS
 
 PROGRESS_S = 2.0
 Share = Annotated[float, typer.Option(min=0, max=1, help="Probability per message.")]
@@ -99,7 +99,7 @@ def _start(start: str | None, end: str | None, days: float, every: float) -> dat
 
 def _files(out: Path, topic: Topic | None) -> dict[str, Path]:
     if out.is_dir():
-        wanted = [topic.value] if topic else list(TOPICS)
+        wanted = [topic.value] if topic else list(STREAMED)
         return {name: out / f"{name}.ndjson" for name in wanted}
     return {(topic or Topic.TRAINING).value: out}
 
@@ -121,7 +121,7 @@ def _send(simulation: Simulation, kafka: Kafka, cadence_s: float) -> None:
 
     told = started = time.monotonic()
     taken = 0
-    with outbox(kafka, TOPICS) as box:
+    with outbox(kafka, STREAMED) as box:
         for message in paced(simulation.messages(), simulation.spec, cadence_s):
             taken += 1
             box.send(message.topic, message.key.encode(), message.value, f"message {taken} of {message.key}")
