@@ -7,9 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from producers.control import (
-    ControlMessage,
-)
+from producers.control import ControlMessage
 
 RUN = "r1"
 

@@ -1,15 +1,17 @@
-"""A database of its own for each test of the streaming job."""
+"""Databases and topics of the real servers: one database for each test."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from conf.settings import load_settings
+from conf.settings import Kafka, load_settings
+from joulestream.local.topics import ensure_topics
 from spark_jobs.store import Address, Db, connect, ensure_collections
 from tests.contract.secure import Secure, secure_servers
 
@@ -42,3 +44,23 @@ def stream_db(stream_address: Address) -> Iterator[Db]:
     ensure_collections(made, load_settings(KEPT))
     yield made
     made.client.close()
+
+
+@pytest.fixture
+def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Db]:
+    """An empty database, which the verbs find through the environment."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("JOULE_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("JOULE_MONGODB_DATABASE", name)
+    with MongoClient[dict[str, Any]](mongodb_uri, tz_aware=True) as client:
+        yield client[name]
+        client.drop_database(name)
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A broker with the topics, which the verbs find through the environment."""
+    ensure_topics(Kafka(bootstrap=kafka_bootstrap))
+    monkeypatch.setenv("JOULE_KAFKA_BOOTSTRAP", kafka_bootstrap)
+    return kafka_bootstrap

@@ -17,7 +17,6 @@ from subprocess import STDOUT, Popen
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
 from conf.settings import load_settings
 from joulestream.local.ports import HOST, any_free
@@ -34,6 +33,7 @@ from schemas.times import from_ms
 from schemas.units import J_PER_KWH
 from spark_jobs.sources import NODE
 from tests import stream_model
+from tests.kafka_topics import ends, since
 from tests.prometheus_series import Sink, rise
 from tests.stream_model import World
 
@@ -205,19 +205,11 @@ def test_what_is_backfilled_is_on_the_broker_when_the_command_ends(
         }
     )
     ensure_topics(settings.kafka)
-    consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap)
-    places = [TopicPartition(NODE.topic, n) for n in consumer.partitions_for_topic(NODE.topic) or ()]
-    consumer.assign(places)
-    consumer.seek_to_end()
-    first = {place: consumer.position(place) for place in places}
+    before = ends(kafka_bootstrap, NODE.topic)
     counts = backfill(settings, from_ms(scraped.start_ms), from_ms(scraped.end_ms))
-    ends = consumer.end_offsets(places)
-    assert sum(ends[place] - first[place] for place in places) == counts.samples > 0
-    found: set[tuple[str, bytes]] = set()
-    while len(found) < counts.samples:
-        for records in consumer.poll(timeout_ms=5_000).values():
-            found |= {(record.key.decode(), record.value) for record in records}
-    consumer.close()
+    records = since(kafka_bootstrap, before)
+    assert len(records) == counts.samples > 0
+    found = {(record.key.decode(), record.value) for record in records}
     assert found == {(key, value) for _, key, value in scraped.live.sent}
 
 

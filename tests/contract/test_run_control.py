@@ -24,8 +24,8 @@ from producers.exits import Shield
 from producers.tracker import Tracker
 from schemas.errors import ContractError, PipelineError, RetryableError
 from schemas.topics import RUN_CONTROL
+from tests.kafka_topics import events_of
 from tests.trackers import ListSink
-from tests.unit.test_producers_kafka import received
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +147,7 @@ def test_a_tracked_command_gets_sigterm_and_its_run_ends_stopped(kafka: str, run
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + 15
     assert "was asked to stop: budget ann is broken" in said
-    last: dict[str, Any] = received(kafka, {run_id})[run_id][-1]
+    last: dict[str, Any] = events_of(kafka, {run_id})[run_id][-1]
     assert (last["event_type"], last["status"]) == ("run_finished", "stopped")
     assert last["stop_reason"] == "budget ann is broken"
 

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -25,11 +25,12 @@ from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import Running, Service, start
 from joulestream.local.store import find_document_server, store_service
 from joulestream.local.topics import ensure_topics
-from schemas import documents, topics
+from schemas import documents
+from schemas.topics import DLQ, STREAMED
 from tests.conftest import _say
+from tests.kafka_topics import ends, since
 
 ROOT = Path(__file__).resolve().parents[2]
-STREAMED = (topics.TRAINING_EVENTS, topics.NODE_METRICS)
 # A zone with half-hour summer time: nothing may depend on the machine's.
 ZONE = "Australia/Lord_Howe"
 
@@ -165,21 +166,16 @@ class LiveStack:
         newest = max(generations, key=lambda doc: doc["number"])
         return bool(newest.get("current", {}).get("batch", -1) > newest["done"])
 
-    def ends(self) -> dict[tuple[str, int], int]:
+    def ends(self) -> Mapping[tuple[str, int], int]:
         """End offsets of both topics."""
-        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap)
-        try:
-            places = [TopicPartition(t, p) for t in STREAMED for p in consumer.partitions_for_topic(t)]
-            return {(tp.topic, tp.partition): end for tp, end in consumer.end_offsets(places).items()}
-        finally:
-            consumer.close()
+        return ends(self.bootstrap, *STREAMED)
 
     def drain(self, timeout_s: float = 180) -> None:
         """Wait until everything sent is settled."""
         ends = self.ends()
         self.wait("end of the topics", lambda: self._settled(ends), timeout_s)
 
-    def _settled(self, ends: dict[tuple[str, int], int]) -> bool:
+    def _settled(self, ends: Mapping[tuple[str, int], int]) -> bool:
         fences = {
             (doc["topic"], doc["partition"]): doc["next_offset"] for doc in self.db[documents.ACCOUNTS].find()
         }
@@ -190,16 +186,7 @@ class LiveStack:
 
     def dead_letters(self) -> list[Any]:
         """All records of the dead-letter topic."""
-        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, max_partition_fetch_bytes=16 * 2**20)
-        place = TopicPartition(topics.DLQ, 0)
-        consumer.assign([place])
-        consumer.seek_to_beginning()
-        end = consumer.end_offsets([place])[place]
-        records = []
-        while consumer.position(place) < end:
-            records += consumer.poll(1000).get(place, [])
-        consumer.close()
-        return records
+        return since(self.bootstrap, {TopicPartition(DLQ, 0): 0})
 
     def log_lines(self, word: str) -> list[str]:
         """Lines of the stream's log with a word in them."""

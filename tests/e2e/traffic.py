@@ -11,7 +11,7 @@ from typing import Any
 
 from kafka import KafkaProducer
 
-from schemas.topics import NODE_METRICS, TRAINING_EVENTS
+from schemas.topics import NODE_METRICS, STREAMED, TRAINING_EVENTS
 
 BAD = (b"{", b"", b'{"run_id": "r"}', b'{"run_id": "r", "timestamp": "2100-01-01T00:00:00Z"}', b"\xff\xfe")
 
@@ -34,7 +34,7 @@ class Traffic:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.counts = {topic: Counter() for topic in (TRAINING_EVENTS, NODE_METRICS)}
+        self.counts = {topic: Counter() for topic in STREAMED}
 
     def mixture(self, events: int, late_before: datetime | None = None) -> list[tuple[str, bytes, bytes]]:
         """New events in disorder, duplicates of old and new ones, conflicts, nonsense, and some far too late.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-
-from kafka import KafkaConsumer, TopicPartition
 
 from conf.settings import Kafka
 from joulestream.local.topics import ensure_topics
 from producers.publisher import kafka_publisher
 from schemas.topics import TRAINING_EVENTS
+from tests.kafka_topics import events_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
@@ -38,28 +35,6 @@ def train(name: str, end: str, bootstrap: str, folder: Path) -> int:
     return subprocess.run(command, cwd=ROOT, env=env, check=False, timeout=60).returncode
 
 
-def received(bootstrap: str, runs: set[str]) -> dict[str, list[dict[str, Any]]]:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    try:
-        parts = [TopicPartition(TRAINING_EVENTS, p) for p in consumer.partitions_for_topic(TRAINING_EVENTS)]
-        consumer.assign(parts)
-        consumer.seek_to_beginning()
-        ends = consumer.end_offsets(parts)
-        events: dict[str, list[dict[str, Any]]] = {run: [] for run in runs}
-        while any(consumer.position(part) < ends[part] for part in parts):
-            for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    # The broker is shared with tests that send what is no JSON.
-                    run = (record.key or b"").decode(errors="replace")
-                    if run in runs:
-                        event = json.loads(record.value)
-                        assert event["run_id"] == run
-                        events[run].append(event)
-        return events
-    finally:
-        consumer.close()
-
-
 def test_outage_and_kill_lose_nothing_and_repeat_nothing(kafka_bootstrap: str, tmp_path: Path) -> None:
     ensure_topics(Kafka(bootstrap=kafka_bootstrap))
     runs = {name: f"{name}-{os.getpid()}" for name in ("live", "away", "killed")}
@@ -75,7 +50,7 @@ def test_outage_and_kill_lose_nothing_and_repeat_nothing(kafka_bootstrap: str, t
         adopter._empty.wait(0.1)
         adopter._empty.release()
     assert adopter.close(10.0)
-    events = received(kafka_bootstrap, set(runs.values()))
+    events = events_of(kafka_bootstrap, runs.values())
     for name, run in runs.items():
         sequences = [event["sequence"] for event in events[run]]
         assert sequences == list(range(len(sequences))), name
