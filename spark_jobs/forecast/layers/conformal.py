@@ -21,7 +21,7 @@ MIDDLE = LEVELS.index(0.50)
 WINDOW = 200
 ENOUGH = 20
 # Step of a factor's logarithm, and how much larger it is at the start; the memory of the residuals' size.
-STEP = 0.05
+STEP = 0.08
 EARLY = 60.0
 EARLY_FROM = 15.0
 SPREAD_MEMORY = 0.03
