@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from conf.sections import Kafka
@@ -15,7 +17,7 @@ from spark_jobs.generation import (
 )
 from spark_jobs.parts import Amounts, Parts
 from spark_jobs.sources import TRAINING, Key, document_id
-from spark_jobs.store import Address, Db
+from spark_jobs.store import Address, Db, Doc
 from spark_jobs.verdict import Task, Verdict
 from tests.messages import AT, RECORDED_AT
 
@@ -42,6 +44,12 @@ def generation_of(db: Db, epoch: int = 1, exists: bool = False, watermark_s: int
 
 def message(offset: int, value: bytes) -> Message:
     return Message(TRAINING.topic, 0, offset, RECORDED_AT, b"r", value, len(value), None)
+
+
+def row(i: str, **fields: Any) -> Doc:
+    """A row of the ledger of training events."""
+    ingest = {"topic": TRAINING.topic, "partition": 0, "offset": 0, "recorded_at": AT, "batch": 0}
+    return {"_id": i, "run_id": "r", "timestamp": AT, "ingest": ingest, **fields}
 
 
 def task_of(db: Db, monkeypatch: pytest.MonkeyPatch, address: Address) -> Task:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
 from conf.settings import Kafka, load_settings
 from joulestream.local.topics import ensure_topics
-from spark_jobs.store import Address, Db, connect, ensure_collections
+from spark_jobs.store import Address, Db, Doc, connect, ensure_collections
+from tests.contract.exporter import NOW
 from tests.contract.secure import Secure, secure_servers
+from tests.exporter_seed import seed_fleet
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def stream_address(mongodb_uri: str) -> Iterator[Address]:
     """A database of its own, removed afterwards."""
     made = Address.at(mongodb_uri, f"joule_test_{uuid.uuid4().hex[:12]}", 5.0)
     yield made
-    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+    with MongoClient[Doc](mongodb_uri) as client:
         client.drop_database(made.database)
 
 
@@ -47,13 +48,21 @@ def stream_db(stream_address: Address) -> Iterator[Db]:
 
 
 @pytest.fixture
+def seeded_db(stream_address: Address) -> Iterator[Db]:
+    """A small fleet's documents; its ledgers are not those of the contract, and the exporter reads none."""
+    with MongoClient[Doc](stream_address.uri, tz_aware=True) as client:
+        seed_fleet(client[stream_address.database], NOW)
+        yield client[stream_address.database]
+
+
+@pytest.fixture
 def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Db]:
     """An empty database, which the verbs find through the environment."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("JOULE_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("JOULE_MONGODB_DATABASE", name)
-    with MongoClient[dict[str, Any]](mongodb_uri, tz_aware=True) as client:
+    with MongoClient[Doc](mongodb_uri, tz_aware=True) as client:
         yield client[name]
         client.drop_database(name)
 
