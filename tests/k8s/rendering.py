@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -58,6 +60,19 @@ def render(name: str, root: Path = K8S) -> Rendered:
         return Rendered(name, failure=done.stderr.strip())
     things = tuple(thing for thing in yaml.load_all(done.stdout, Loader=LOADER) if thing)
     return Rendered(name, things, done.stderr.strip())
+
+
+def compose(folder: Path, resources: Iterable[str], components: Iterable[str] = ()) -> Rendered:
+    """A folder of one's own that names these overlays and components of the project, as its objects."""
+    here = Path(os.path.relpath(K8S.resolve(), folder.resolve()))
+    page = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [str(here / name) for name in resources],
+        "components": [str(here / "components" / name) for name in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(page), "utf-8")
+    return render(folder.name, folder.resolve().parent)
 
 
 @cache

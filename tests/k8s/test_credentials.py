@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from joulestream.cluster.credentials import KEYS
 from tests.k8s.object_policies import of_kind
-from tests.k8s.rendering import K8S, Rendered, Thing, render
+from tests.k8s.rendering import Rendered, Thing, compose
 from tests.k8s.workloads import pods
 
 ThingsOf = Callable[[str], tuple[Thing, ...]]
@@ -62,16 +60,7 @@ def test_a_vault_gives_all_that_the_job_would_make(
     manifests: dict[str, Rendered], tmp_path: Path, overlay: str
 ) -> None:
     assert manifests
-    folder = tmp_path.resolve() / "vault"
-    folder.mkdir()
-    page = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(K8S.resolve() / "overlays" / overlay, folder)],
-        "components": [os.path.relpath(K8S.resolve() / "components" / "external-secrets", folder)],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(page), "utf-8")
-    done = render("vault", folder.parent)
+    done = compose(tmp_path, [f"overlays/{overlay}"], ["external-secrets"])
     assert done.failure == ""
     given = {
         one["spec"]["target"]["name"]: {entry["secretKey"] for entry in one["spec"]["data"]}

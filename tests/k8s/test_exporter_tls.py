@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from conf.settings import env_name
 from tests.k8s.judging import errors
 from tests.k8s.object_policies import of_kind
-from tests.k8s.rendering import K8S, Rendered, Thing, label_of, render
+from tests.k8s.rendering import Rendered, Thing, compose, label_of
 
 SECRETS = Path("/etc/joulestream/secrets")
 PARTS = ("overlays/prod", "overlays/monitoring")
@@ -22,16 +20,7 @@ PARTS = ("overlays/prod", "overlays/monitoring")
 def things(manifests: dict[str, Rendered], tmp_path_factory: pytest.TempPathFactory) -> tuple[Thing, ...]:
     """A folder of one's own that takes pipeline, monitoring, certificates and the component."""
     assert manifests
-    folder = tmp_path_factory.mktemp("exporter-tls").resolve()
-    here = Path(os.path.relpath(K8S.resolve(), folder))
-    page = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [str(here / name) for name in PARTS],
-        "components": [str(here / "components" / name) for name in ("cert-manager", "exporter-tls")],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(page), "utf-8")
-    done = render(folder.name, folder.parent)
+    done = compose(tmp_path_factory.mktemp("exporter-tls"), PARTS, ("cert-manager", "exporter-tls"))
     assert done.failure == ""
     return done.things
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -19,7 +18,7 @@ from joulestream.cluster.kafka_users import GROUPS, RIGHTS
 from joulestream.local.topics import topic_options
 from schemas import topics
 from tests.k8s.object_policies import of_kind
-from tests.k8s.rendering import K8S, Thing, label_of, render
+from tests.k8s.rendering import K8S, Thing, render
 
 ThingsOf = Callable[[str], tuple[Thing, ...]]
 OPERATORS = ("kubeflow", "apache")
@@ -182,17 +181,6 @@ def test_images_reach_every_pod(things_of: ThingsOf, tmp_path: Path, name: str) 
     assert "registry.example.org/stream:9" in str(one.things)
 
 
-def test_every_rule_file_is_given_to_a_plain_prometheus(things_of: ThingsOf) -> None:
-    folder = K8S / "overlays" / "monitoring" / "rules"
-    files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml", "prometheusrule.yaml"}
-    maps = [
-        one
-        for one in of_kind(things_of("overlays/monitoring-plain"), "ConfigMap")
-        if "rules" in label_of(one)
-    ]
-    assert [set(one["data"]) for one in maps] == [files]
-
-
 def test_a_scrape_carries_the_exporters_token(things_of: ThingsOf) -> None:
     monitor = named(things_of("overlays/monitoring"), "ServiceMonitor", "stream-exporter")["spec"]
     (endpoint,) = monitor["endpoints"]
@@ -210,30 +198,3 @@ def test_grafanas_password_comes_from_its_file(things_of: ThingsOf) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
     volume = next(one for one in spec["volumes"] if one["name"] == mounts[str(Path(password).parent)])
     assert volume["secret"]["secretName"] == "grafana-login"
-
-
-def test_prometheus_reads_its_configuration(things_of: ThingsOf, tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not on PATH: it comes with Prometheus (Debian: apt-get install prometheus)")
-    maps = {
-        label_of(one): one["data"] for one in of_kind(things_of("overlays/monitoring-plain"), "ConfigMap")
-    }
-    (config,) = (data["prometheus.yml"] for data in maps.values() if "prometheus.yml" in data)
-    (rules,) = (data for name, data in maps.items() if "prometheus-rules" in name)
-    for name, text in rules.items():
-        (tmp_path / name).write_text(text, "utf-8")
-    (tmp_path / "token").write_text("x", "utf-8")
-    (credentials,) = re.findall(r"credentials_file: (\S+)", config)
-    (files,) = re.findall(r"- (\S+)/\*\.yaml", config)
-    text = config.replace(credentials, str(tmp_path / "token")).replace(files, str(tmp_path))
-    (tmp_path / "prometheus.yml").write_text(text, "utf-8")
-    command = [promtool, "check", "config", str(tmp_path / "prometheus.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"SUCCESS: {len(rules)} rule files found" in done.stdout
-    spec = named(things_of("overlays/monitoring-plain"), "StatefulSet", "prometheus")["spec"]["template"][
-        "spec"
-    ]
-    mounts = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
-    assert {files, str(Path(credentials).parent), "/etc/prometheus"} <= mounts

@@ -29,7 +29,9 @@ def made(*arguments: str) -> dict[str, dict[str, str]]:
     assert done.exit_code == 0, done.output
     printed = json.loads(done.stdout)["items"]
     assert [item["type"] for item in printed] == ["kubernetes.io/tls"] * len(printed)
-    return {item["metadata"]["name"]: item["stringData"] for item in printed}
+    found = {item["metadata"]["name"]: item["stringData"] for item in printed}
+    assert len(found) == len(printed), "kubectl creates a secret once"
+    return found
 
 
 @pytest.fixture(scope="module")
