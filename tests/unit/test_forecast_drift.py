@@ -1,34 +1,16 @@
-"""Drift: found within two windows where there is one, hardly ever where there is none; the blend is soon itself."""
+"""Drift: found within two windows where there is one, hardly ever where there is none."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
-from datetime import timedelta
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from joulestream.verbs.forecast import app
-from spark_jobs.forecast.backtest.traces import TraceError
 from spark_jobs.forecast.layers.drift import LARGEST, RANGE_WARM_UP, WARM_UP, Drift, Range
-from spark_jobs.forecast.layers.drift_replay import (
-    MODELS,
-    frozen_forecasts,
-    replayed,
-    scores,
-    windows_to_recovery,
-)
-from spark_jobs.forecast.layers.scenarios import CHANGE, KINDS, generated, measured
 
-DATA = os.environ.get("JOULE_BENCH_DATA", "")
 SHOCKS = {
     "normal": lambda rng, n: rng.normal(0, 1, n),
     "heavy tails": lambda rng, n: rng.standard_t(3, n),
@@ -154,120 +136,3 @@ def test_a_range_survives_storage_exactly():
     again = Range.from_doc(json.loads(json.dumps(found.to_doc())))
     assert again.to_doc() == found.to_doc()
     assert again.update(300.0)
-
-
-@cache
-def table(kind, seed):
-    scenario = generated(kind, seed)
-    done = replayed(scenario, frozen_forecasts(scenario, seed))
-    return {score.model: score for score in scores(scenario, done)}
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_step_is_found_and_got_over_in_two_windows(seed):
-    found = table("step", seed)
-    dynamic = found["dynamic"]
-    assert dynamic.alarm_windows is not None
-    assert dynamic.alarm_windows <= 2
-    assert dynamic.recovery_windows is not None
-    assert dynamic.recovery_windows <= 2
-    assert dynamic.false_alarms == 0
-    assert dynamic.mae_w <= 0.65 * found["batch"].mae_w
-    assert dynamic.mae_w < found["static"].mae_w
-    assert dynamic.mae_w < 1.05 * found["naive"].mae_w
-
-
-@pytest.mark.parametrize("kind", ["gradual", "recurring"])
-def test_other_drifts_leave_the_frozen_model_behind_too(kind):
-    found = table(kind, 1)
-    assert found["dynamic"].mae_w <= 0.65 * found["batch"].mae_w
-    assert found["dynamic"].alarm_windows is not None
-    assert found["dynamic"].mae_w < 1.05 * found["naive"].mae_w
-
-
-@pytest.mark.parametrize("seed", [1, 2, 5])
-def test_without_a_drift_the_blend_is_within_a_hundredth_of_its_better_layer(seed):
-    found = table("none", seed)
-    better = min(found[name].mae_w for name in ("batch", "speed", "naive"))
-    assert found["dynamic"].mae_w <= 1.01 * better
-    assert found["dynamic"].false_alarms == 0
-
-
-def test_scenarios_change_where_they_say_and_are_the_same_for_a_seed():
-    calm = np.array([w.power_w for w in generated("none", 5).windows])
-    for kind in KINDS:
-        powers = np.array([w.power_w for w in generated(kind, 5).windows])
-        assert powers[:CHANGE].tolist() == calm[:CHANGE].tolist()
-        assert (kind == "none") == (powers.tolist() == calm.tolist())
-
-
-def test_recovery_counts_windows_until_the_next_ones_are_as_good_as_before():
-    errors = np.array([1.0] * 10 + [50.0, -50.0] + [1.1] * 30)
-    assert windows_to_recovery(errors, 10, 1.0) == 2
-    assert windows_to_recovery(np.full(60, 5.0), 10, 1.0) is None
-
-
-def test_every_model_is_scored():
-    assert set(table("none", 1)) == set(MODELS)
-
-
-def write_runs(folder, powers):
-    """Two runs of half an hour for each architecture, at its power, a reading every ten seconds."""
-    frames = []
-    for number, (architecture, power_w) in enumerate([*powers.items()] * 2):
-        start = pd.Timestamp("2023-01-01", tz="UTC") + timedelta(hours=number)
-        run = {"run_id": f"box-{architecture}-{number}", "machine": "box", "architecture": architecture}
-        elapsed = np.arange(180) * 10
-        at = start + pd.to_timedelta(elapsed, unit="s")
-        frames.append(pd.DataFrame({**run, "elapsed_s": elapsed, "observed_at": at, "power_w": power_w}))
-    pd.concat(frames).to_parquet(folder / "runs.parquet")
-
-
-LIMITS = """gpu_model,dataset,network,batch_size,optimizer,power_limit_w,average_power_w
-v100,d,n,1,adam,100,90
-v100,d,n,1,adam,250,180
-v100,d,n,2,adam,100,80
-v100,d,n,2,adam,250,200
-v100,d,n,3,adam,100,60
-v100,d,n,3,adam,250,200
-"""
-
-
-def test_measured_scenarios_change_where_the_new_work_or_the_new_limit_begins(tmp_path):
-    write_runs(tmp_path, {"big": 300.0, "small": 100.0})
-    with gzip.open(tmp_path / "spec_power_open.csv.gz", "wt") as file:
-        file.write(LIMITS)
-    new, limit = measured(tmp_path)
-    assert [w.power_w for w in new.windows] == [100.0] * 60 + [300.0] * 60
-    assert (new.change, len({w.run_id for w in new.windows})) == (60, 4)
-    assert limit.change == 36
-    assert [w.power_w for w in limit.windows] == pytest.approx([300.0] * 36 + [300.0 * 0.4] * 24)
-
-
-@pytest.mark.skipif(not DATA, reason="JOULE_BENCH_DATA names no folder of measured data")
-def test_measured_changes_are_found_and_got_over_in_two_windows():
-    for scenario in measured(Path(DATA)):
-        found = {
-            one.model: one for one in scores(scenario, replayed(scenario, frozen_forecasts(scenario, 1)))
-        }
-        dynamic = found["dynamic"]
-        assert (dynamic.alarm_windows, dynamic.false_alarms) == (2, 0)
-        assert dynamic.recovery_windows is not None
-        assert dynamic.recovery_windows <= 2
-        assert dynamic.mae_w <= 0.65 * found["batch"].mae_w
-
-
-def test_measured_runs_of_one_architecture_are_refused(tmp_path):
-    write_runs(tmp_path, {"small": 100.0})
-    with pytest.raises(TraceError, match="one architecture"):
-        measured(tmp_path)
-
-
-def test_the_verb_prints_what_the_replay_scored():
-    told = CliRunner().invoke(app, ["drift-demo", "--seed", "1", "--json"])
-    found = json.loads(told.stdout)
-    assert [scenario["scenario"] for scenario in found["scenarios"]] == list(KINDS)
-    step = {score["model"]: score for score in found["scores"] if score["scenario"] == "step"}
-    assert step["dynamic"]["mae_w"] == table("step", 1)["dynamic"].mae_w
-    assert step["dynamic"]["alarm_windows"] == 2
-    assert "scikit-learn" in found["batch_model"]

@@ -26,9 +26,9 @@ POWER_OF_WORSE = 64.0
 # A layer starts with the losses of so many windows, at these ratios to the last value's.
 PRIOR_WINDOWS = 10.0
 PRIOR = {"last": 1.0, "batch": 0.7, "speed": 0.9, "seasonal": 1.3}
-# The same after an alarm: hardly any, so that the first windows decide, and nobody above the last value.
-PRIOR_WINDOWS_AFTER_ALARM = 0.1
-PRIOR_AFTER_ALARM = {"last": 1.0, "batch": 2.0, "speed": 1.0, "seasonal": 2.0}
+# The same after an alarm: little, so that the first windows decide, but enough that no layer leads by one lucky window.
+PRIOR_WINDOWS_AFTER_ALARM = 0.5
+PRIOR_AFTER_ALARM = {"last": 1.0, "batch": 2.0, "speed": 2.0, "seasonal": 2.0}
 # Memory after an alarm: of n windows it keeps 1 - HASTE / (n + 2 HASTE) per window, so old ones fade as n^-HASTE.
 HASTE = 3.0
 # Windows after an alarm in which the model can show that it was false, and what it may lose to the last value.
