@@ -33,6 +33,12 @@ DEFINITIONS: dict[str, Definition] = {
         "Operational emissions, location-based, with the average intensity of the grid in the run's region.",
         "Sum over events of energy × the intensity of that event; values that a client sends stand as sent.",
     ),
+    "node_co2e": Definition(
+        "Emissions of a node",
+        "kg CO₂e",
+        "Operational emissions, location-based, of all that the node used; not known where it names no region.",
+        "Energy of the node × the average intensity of its region; never multiplied by PUE.",
+    ),
     "intensity": Definition(
         "Carbon intensity",
         "g CO₂e/kWh",

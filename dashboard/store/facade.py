@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from dashboard.store.access import Person, Viewer
 from dashboard.store.alerts import AlertReads
 from dashboard.store.budgets import BudgetReads
 from dashboard.store.forecasts import ForecastReads
+from dashboard.store.node_factors import NodeFactors
 from dashboard.store.reader import SEES_ALL, Reader, connect
 from dashboard.store.rows import (
     Group,
@@ -32,6 +33,7 @@ from dashboard.store.rows import (
     Share,
     Window,
 )
+from schemas.carbon import Intensity
 
 MAX_POINTS = 2000
 MAX_RUNS = 1000
@@ -199,6 +201,13 @@ class Store:
     def nodes(self, since: datetime | None = None, until: datetime | None = None) -> tuple[NodeTotal, ...]:
         """Every node, with its energy over a range."""
         return nodes.read_nodes(self._reader, since, until, self.window_s)
+
+    def node_factors(
+        self, node_ids: Sequence[str], own_regions: Mapping[str, str | None], look_s: float
+    ) -> dict[str, Intensity | str]:
+        """Carbon intensity of each node, or why it is not known. `own_regions`: of nodes, by the settings."""
+        factors = NodeFactors(self._reader, own_regions, look_s=look_s)
+        return {node_id: factors.of(node_id) for node_id in node_ids}
 
     def node_windows(
         self,

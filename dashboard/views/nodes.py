@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from dashboard import context, display, tables, widgets
 from dashboard.charts import system
-from dashboard.display import ENERGY, POWER
-from dashboard.store import NodeTotal
+from dashboard.display import ENERGY, MASS, POWER
+from dashboard.store import NodeTotal, Store
 from dashboard.tables import Column
 from dashboard.text import shortened
 from dashboard.views import pods
 from dashboard.views.links import forecast_link
+from schemas.carbon import Intensity
+from schemas.units import emissions_kg
+
+Factors = Mapping[str, Intensity | str]
+LOOK_S = 4.0
+NAMED = 5
 
 NO_NODES = (
     "`./joule up` starts the node agent of this machine",
     "On any other machine: `./joule node`",
     "From a Prometheus that has Kepler or DCGM: `./joule ingest --prometheus-url URL`",
 )
+
+
+@context.kept(600, 8, spinner="Looking for the nodes' regions…")
+def factors(store: Store, names: tuple[str, ...]) -> dict[str, Intensity | str]:
+    """Carbon intensity of each node, or why it is not known."""
+    own = context.settings().node
+    return store.node_factors(names, {own.node_id: own.region_iso}, LOOK_S)
 
 
 def page() -> None:
@@ -50,10 +65,42 @@ def listing(chosen: str | None, names: tuple[str, ...]) -> None:
     found = context.nodes(context.since(chosen))
     if tuple(node.node_id for node in found) != names:
         st.rerun()
-    widgets.run_table(columns(found), "nodes", "All nodes")
+    known = factors(names)
+    widgets.run_table(columns(found, known), "nodes", "All nodes")
+    for said in intensities(known):
+        widgets.note(said)
 
 
-def columns(found: tuple[NodeTotal, ...]) -> list[Column]:
+def intensities(known: Factors) -> list[str]:
+    """What the emissions were made with, and of which nodes they are not known, and why."""
+    nodes_of: dict[str, list[str]] = {}
+    for node_id, factor in known.items():
+        said = (
+            f"CO₂e unknown, as {factor}"
+            if isinstance(factor, str)
+            else f"CO₂e at {display.figures(factor.g_per_kwh)} g/kWh, {factor.kind}; {factor.source}"
+        )
+        nodes_of.setdefault(said, []).append(shortened(node_id))
+    if len(nodes_of) == 1:
+        return [f"{next(iter(nodes_of))}."]
+    return [f"{listed(names)}: {said}." for said, names in nodes_of.items()]
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def emissions(node: NodeTotal, known: Factors) -> float | None:
+    """Energy of a node × the intensity of its region (kg CO2e); None where one of them is not known."""
+    factor = known.get(node.node_id)
+    if node.energy_kwh is None or not isinstance(factor, Intensity):
+        return None
+    return emissions_kg(node.energy_kwh, factor.g_per_kwh)
+
+
+def columns(found: tuple[NodeTotal, ...], known: Factors) -> list[Column]:
     """The table of nodes."""
     now = context.utc_now()
     last = [node.last for node in found]
@@ -61,6 +108,7 @@ def columns(found: tuple[NodeTotal, ...]) -> list[Column]:
     return [
         tables.text("Node", [node.node_id for node in found]),
         tables.scaled("Energy", ENERGY, whole, "energy"),
+        tables.scaled("CO₂e", MASS, [emissions(node, known) for node in found], "node_co2e"),
         tables.scaled("Attributed", ENERGY, [node.attributed_kwh for node in found], "attributed", whole),
         tables.scaled("Idle", ENERGY, [node.idle_kwh for node in found], "idle", whole),
         tables.scaled(

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 from dashboard.store import Reader
 from dashboard.store.fields import date, number, text, whole
+from dashboard.store.node_factors import NodeFactors
 from dashboard.store.reader import chunks
 from dashboard.store.runs import FIELD_OF
 from dashboard.store.sums import accumulators, totals
-from joulestream.reports.node_factors import NodeFactors
 from schemas.documents import NODE_WINDOWS, RUN_SUMMARY, WINDOWS
 from schemas.times import EPOCH
 from schemas.units import emissions_kg, kwh_from_j, w_from_kwh

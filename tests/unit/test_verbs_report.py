@@ -11,11 +11,11 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.store import Run
+from dashboard.store import Run, node_factors
+from dashboard.store.node_factors import NodeFactors
 from dashboard.store.reader import StoreAway
-from joulestream.reports import node_factors, render
+from joulestream.reports import render
 from joulestream.reports.compare import comparison
-from joulestream.reports.node_factors import NodeFactors
 from joulestream.reports.reading import when
 from joulestream.reports.report import Line, Range, Report, total_of
 from joulestream.reports.units import in_fitting_units
@@ -203,12 +203,12 @@ class SlowReader:
     def __init__(self, takes_s: float, away: bool = False) -> None:
         self.takes_s, self.away, self.now_s, self.n_reads = takes_s, away, 0.0, 0
 
-    def find(self, *asked: object, limit: int) -> list[dict[str, str]]:
+    def find(self, *asked: object, limit: int, budget_s: float) -> list[dict[str, str]]:
         self.n_reads += 1
         self.now_s += self.takes_s
         if self.away:
             raise StoreAway("no answer")
-        return [{"region_iso": "FRA"}] if limit == 1 else []
+        return [{"region_iso": "FRA"}] if limit == 1 and budget_s > 0 else []
 
 
 def test_regions_are_looked_for_in_bounded_time_and_the_rest_says_so():
