@@ -16,6 +16,16 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _without_login(place: str) -> str:
+    """A place that logs may name. Raises ValueError, which does not repeat it."""
+    login, at, _ = place.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and ":" in login:
+        raise ValueError(
+            "holds a user and a password; give keys by AWS_SHARED_CREDENTIALS_FILE or by the environment"
+        )
+    return place
+
+
 # `~` is the home folder; absolute, so that a child process in another folder means the same one.
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
@@ -158,7 +168,7 @@ class Stream(Section):
         description="time between batches; 0 is as soon as possible, of node samples every 2 seconds",
     )
     max_offsets_per_trigger: int = Field(20_000, ge=1, description="most messages in one batch")
-    checkpoint_dir: str | None = Field(
+    checkpoint_dir: Annotated[str, AfterValidator(_without_login)] | None = Field(
         None, description="folder or URI of the checkpoints; unset: `checkpoints` in the data folder"
     )
     shuffle_partitions: int = Field(

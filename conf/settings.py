@@ -239,7 +239,7 @@ def _problems(error: ValidationError) -> list[str]:
 def _may_be_secret(path: str) -> bool:
     """Whether what was found there must not be shown; an address may stand anywhere in the first two sections."""
     section, _, key = path.partition(".")
-    if section in ("mongodb", "alerts"):
+    if section in ("mongodb", "alerts") or path == "stream.checkpoint_dir":
         return True
     kind = Settings.model_fields[section].annotation if section in SECTIONS else None
     if not (isinstance(kind, type) and issubclass(kind, Section)):

@@ -27,7 +27,7 @@ KAFKA_CLASSES = {  # of those in the pinned jars
 
 def main() -> None:
     """Everything, in order; a jar that is not the pinned one ends the build."""
-    for folder in (CODE / "jars", OPT / "kafka" / "libs"):
+    for folder in (CODE / "jars", CODE / "s3", OPT / "kafka" / "libs"):
         if folder.is_dir():
             check_jars(folder, CODE / "conf" / "jars.lock")
     packages = Path(sysconfig.get_path("purelib"))

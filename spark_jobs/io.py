@@ -13,6 +13,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from conf.clients import spark_kafka_options
 from conf.settings import Settings
 from schemas.errors import PipelineError
+from spark_jobs.object_store import is_s3
 from spark_jobs.sources import Source
 from spark_jobs.writer import BatchWriter
 
@@ -81,6 +82,17 @@ def require_writable(spark: SparkSession, root: str) -> None:
 def _unusable(path: str, error: Py4JJavaError) -> PipelineError:
     why = str(error.java_exception.toString()).splitlines()[0][:300]
     return PipelineError(
-        f"the checkpoint folder {path} cannot be used ({why}); make it writable for this user, free some space, or "
+        f"the checkpoint folder {path} cannot be used ({why}); {_remedy(path, why)}, or "
         "name another with JOULE_STREAM_CHECKPOINT_DIR. Nothing is lost: the stream goes on where it was"
     )
+
+
+def _remedy(path: str, why: str) -> str:
+    if "s3a.S3AFileSystem not found" in why:
+        return "give Spark the jars of the set `s3` (docs/how-to/spark-submit.md)"
+    if is_s3(path):
+        return (
+            "the bucket must be there and these credentials may read, write, list and delete in it: see "
+            "AWS_ENDPOINT_URL, AWS_REGION, AWS_SHARED_CREDENTIALS_FILE (docs/how-to/spark-submit.md)"
+        )
+    return "make it writable for this user, free some space"

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from conf.settings import Settings, env_name
 from schemas.errors import PipelineError
+from spark_jobs import object_store
 
 ROOT = Path(__file__).resolve().parent.parent
 KAFKA_READER = "org.apache.spark.sql.kafka010.KafkaSourceProvider"
@@ -43,6 +44,8 @@ def spark_session(name: str, settings: Settings, own: Mapping[str, str] | None =
     spark = builder.getOrCreate()
     if submitted:
         _require_kafka(spark)
+    if object_store.is_s3(settings.checkpoint_root):
+        _write_directly(spark)
     return spark
 
 
@@ -77,7 +80,7 @@ def _own_options(settings: Settings) -> dict[str, str]:
     return {
         "spark.master": master_of(settings),
         "spark.driver.memory": settings.stream.driver_memory,
-        "spark.jars": ",".join(_jars(settings.spark_jars_dir)),
+        "spark.jars": ",".join([*_jars(settings.spark_jars_dir), *object_store.jars_of(settings)]),
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -111,15 +114,29 @@ def _cluster_options(settings: Settings) -> dict[str, str]:
 
 def _require_kafka(spark: SparkSession) -> None:
     """Raise PipelineError where the submitted session cannot read Kafka: Spark itself would say so much later."""
-    jvm = spark._jvm
-    if jvm is None:  # Spark Connect has no JVM beside it; the jobs never run there
-        return
-    try:
-        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(KAFKA_READER)
-    except Py4JJavaError:
+    if not _has_class(spark, KAFKA_READER):
         raise PipelineError(
             "Spark has no Kafka reader: give spark-submit the pinned jars with --jars (docs/how-to/spark-submit.md)"
-        ) from None
+        )
+
+
+def _has_class(spark: SparkSession, name: str) -> bool:
+    """Whether the driver's JVM can load a class."""
+    jvm = spark._jvm
+    if jvm is None:  # Spark Connect has no JVM beside it; the jobs never run there
+        return True
+    try:
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(name)
+    except Py4JJavaError:
+        return False
+    return True
+
+
+def _write_directly(spark: SparkSession) -> None:
+    """Have checkpoints written without renaming, unless Spark was told otherwise or has no class for it."""
+    manager = object_store.MANAGER
+    if spark.conf.get(manager, None) is None and _has_class(spark, object_store.DIRECT):
+        spark.conf.set(manager, object_store.DIRECT)
 
 
 def master_of(settings: Settings) -> str:
@@ -149,17 +166,22 @@ def options_of(settings: Settings) -> dict[str, str]:
         # Python on the executors begins its logs by these (spark_jobs/workers.py).
         f"spark.executorEnv.{env_name('logs.format')}": settings.logs.format,
         f"spark.executorEnv.{env_name('logs.level')}": settings.logs.level,
-        **(_LOCAL_CHECKPOINTS if is_local(settings.checkpoint_root) else {}),
+        **_checkpoint_options(settings.checkpoint_root),
     }
+
+
+def _checkpoint_options(place: str) -> dict[str, str]:
+    """Options for the file system of the checkpoints."""
+    if object_store.is_s3(place):
+        return object_store.options_of(os.environ)
+    return dict(_LOCAL_CHECKPOINTS) if is_local(place) else {}
 
 
 # Without its native library, Hadoop starts five processes (chmod, readlink) for every file of a checkpoint, twenty a
 # batch, which takes longer than the batch's own work. Plain files need none of them; a rename is as atomic.
 _LOCAL_CHECKPOINTS = {
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
-    "spark.sql.streaming.checkpointFileManagerClass": (
-        "org.apache.spark.sql.execution.streaming.FileSystemBasedCheckpointFileManager"
-    ),
+    object_store.MANAGER: "org.apache.spark.sql.execution.streaming.FileSystemBasedCheckpointFileManager",
 }
 
 

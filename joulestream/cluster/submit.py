@@ -20,6 +20,7 @@ from conf.logs import JVM_FILE, JVM_VARIABLE
 from conf.sections import Stream
 from conf.settings import Settings, load_settings
 from schemas.errors import PipelineError
+from spark_jobs import object_store
 
 JOBS = {
     "stream": "spark_jobs.stream",
@@ -88,6 +89,11 @@ def _options(settings: Settings, master: str, environment: Mapping[str, str]) ->
         "spark.python.daemon.module": "spark_jobs.workers",
         "spark.driver.bindAddress": "0.0.0.0",  # noqa: S104 - the executors reach the driver by the network
     }
+    more = object_store.jars_of(settings)
+    if more:
+        # Behind Spark's own classes, not before them: the SDK's jar brings old ones of SLF4J and Netty. `local:` is
+        # where every pod has them, so nothing is copied.
+        options["spark.jars"] = ",".join(f"local://{jar}" for jar in more)
     if master.startswith("k8s://"):
         options |= _pod(environment)
         if settings.logs.format == "json":

@@ -43,6 +43,7 @@ class Build:
     from_environment: bool = False
     global_arguments: Sequence[str] = field(default=())
     arguments: Sequence[str] = field(default=())
+    more_jars: Sequence[str] = field(default=())
 
     def command(self, image: Image, context: Path) -> list[str]:
         """The tool's command for one image."""
@@ -65,7 +66,7 @@ def build(images: Sequence[Image], how: Build, folder: Path, say: Say) -> list[s
     for number, image in enumerate(images, 1):
         began = time.monotonic()
         say(f"[{number}/{len(images)}] {image.tagged(how.tag)}")
-        context = stage(image, folder, say, how.from_environment)
+        context = stage(image, folder, say, how.from_environment, how.more_jars)
         say(f"{image.name}: building with {how.tool}")
         done = subprocess.run(how.command(image, context), check=False)
         if done.returncode != 0:

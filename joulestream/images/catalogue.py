@@ -13,7 +13,10 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 
 @dataclass(frozen=True)
 class Image:
-    """One image. `extras` are those of setup.cfg, `jars` sets of conf/jars.lock, `files` lie in images/."""
+    """One image. `extras` are those of setup.cfg, `files` lie in images/.
+
+    `jars` are sets of conf/jars.lock; those of `optional_jars` are left out unless they are asked for.
+    """
 
     name: str
     extras: tuple[str, ...]
@@ -21,6 +24,7 @@ class Image:
     jars: tuple[str, ...] = ()
     published: bool = True
     files: tuple[str, ...] = ()
+    optional_jars: tuple[str, ...] = ()
 
     def tagged(self, tag: str) -> str:
         """Its full name."""
@@ -36,6 +40,7 @@ IMAGES = (
         # The command line reads the store as the dashboard does.
         (*_SHARED, "spark_jobs", "producers", "dashboard", "joulestream"),
         ("spark",),
+        optional_jars=("s3",),
     ),
     Image("producers", ("tracker", "demo"), (*_SHARED, "producers", "joulestream")),
     Image("dashboard", ("dashboard", "login"), (*_SHARED, "dashboard", "joulestream")),

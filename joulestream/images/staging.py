@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -40,11 +40,14 @@ def machine() -> str:
     return _MACHINES[found]
 
 
-def stage(image: Image, folder: Path, say: Say, from_environment: bool = False) -> Path:
+def stage(
+    image: Image, folder: Path, say: Say, from_environment: bool = False, more_jars: Collection[str] = ()
+) -> Path:
     """Make the context of an image in `folder`/name, anew; returns it.
 
     Packages are fetched by pip (hashes checked), or copied out of the running environment where
-    `from_environment` says so. Raises RetryableError where the network fails, PipelineError otherwise.
+    `from_environment` says so. Of the image's optional jars it holds those that `more_jars` names.
+    Raises RetryableError where the network fails, PipelineError otherwise.
     """
     context = folder / image.name
     shutil.rmtree(context, ignore_errors=True)
@@ -57,7 +60,9 @@ def stage(image: Image, folder: Path, say: Say, from_environment: bool = False) 
     for name in ("LICENSE", "NOTICE"):
         shutil.copy2(ROOT / name, code / name)
     if image.jars:
-        _copy_jars(image, context / "jars", say)
+        _copy_jars(image.jars, context / "jars", say)
+    for name in image.optional_jars:  # the folder is there in any case: the Containerfile copies it
+        _copy_jars([name] if name in more_jars else [], context / name, say)
     for name in ("finish.py", ".containerignore", f"{image.name}.Containerfile", *image.files):
         shutil.copy2(ROOT / "images" / name, context / name)
     return context
@@ -77,11 +82,12 @@ def fill(folder: Path, pins: Sequence[Pin], say: Say, from_environment: bool = F
         shutil.rmtree(folder / unused, ignore_errors=True)
 
 
-def _copy_jars(image: Image, folder: Path, say: Say) -> None:
-    """The jar sets of an image, out of the cache, which checks every one."""
-    ensure_jars(find_java(), say)
+def _copy_jars(sets: Sequence[str], folder: Path, say: Say) -> None:
+    """These jar sets, out of the cache, which checks every one."""
     folder.mkdir()
-    for name in image.jars:
+    if sets:
+        ensure_jars(find_java(), say, sets)
+    for name in sets:
         for jar in jar_paths(name):
             shutil.copy2(jar, folder / jar.name)
 

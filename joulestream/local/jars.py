@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,14 +15,17 @@ from xml.sax.saxutils import quoteattr
 
 import platformdirs
 
-from conf.settings import APP
+from conf.settings import APP, Settings
 from joulestream.local.java import Java
 from joulestream.local.lock import held
 from schemas.errors import PipelineError, RetryableError
 
 LOCK_FILE = Path(__file__).resolve().parents[2] / "conf" / "jars.lock"
 SETS = ("spark", "kafka")
+# With which Spark keeps its checkpoints in an S3-compatible store: 559 MB, so only where somebody asks for them.
+S3 = "s3"
 SETTINGS_VARIABLE = "JOULE_IVY_SETTINGS"
+_BLOCK_BYTES = 1 << 20
 
 Say = Callable[[str], None]
 
@@ -42,13 +45,14 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
 
-def pinned(file: Path = LOCK_FILE) -> tuple[Jar, ...]:
-    """The list in `conf/jars.lock`."""
+def pinned(file: Path = LOCK_FILE, sets: Collection[str] = SETS) -> tuple[Jar, ...]:
+    """The list in `conf/jars.lock`, of these sets."""
     lines = [line.split() for line in file.read_text().splitlines() if line and not line.startswith("#")]
     jars = []
     for name, coordinates, sha256 in lines:
         group, artifact, version = coordinates.split(":")
-        jars.append(Jar(name, group, artifact, version, sha256))
+        if name in sets:
+            jars.append(Jar(name, group, artifact, version, sha256))
     return tuple(jars)
 
 
@@ -59,35 +63,40 @@ def jars_root() -> Path:
 
 def jar_paths(name: str) -> list[Path]:
     """Where the jars of one set are, or will be."""
-    return [jars_root() / name / jar.name for jar in pinned() if jar.set == name]
+    return [jars_root() / name / jar.name for jar in pinned(sets=(name,))]
 
 
-def missing_jars(root: Path | None = None) -> list[Jar]:
-    """The pinned jars that are not in the cache, or not as they should be."""
+def sets_for(settings: Settings) -> tuple[str, ...]:
+    """The sets that a stream of these settings needs, with a broker of its own."""
+    return (*SETS, S3) if settings.checkpoint_root.startswith("s3a://") else SETS
+
+
+def missing_jars(root: Path | None = None, sets: Collection[str] = SETS) -> list[Jar]:
+    """The pinned jars of these sets that are not in the cache, or not as they should be."""
     folder = root or jars_root()
-    return [jar for jar in pinned() if not _intact(folder / jar.set / jar.name, jar.sha256)]
+    return [jar for jar in pinned(sets=sets) if not _intact(folder / jar.set / jar.name, jar.sha256)]
 
 
-def ensure_jars(java: Java, say: Say) -> Path:
-    """Have all pinned jars in the cache; returns its folder.
+def ensure_jars(java: Java, say: Say, sets: Collection[str] = SETS) -> Path:
+    """Have all pinned jars of these sets in the cache; returns its folder.
 
     Only what is missing is fetched, so an interrupted fetch goes on where it stopped.
     Raises RetryableError if the network fails, PipelineError if a jar is not the pinned one.
     """
     root = jars_root()
     with held(root / ".lock", say, "another process fetches the jars"):
-        if missing_jars(root):
-            _fetch(java, root, say)
+        wanted = missing_jars(root, sets)
+        if wanted:
+            say(f"fetching {len(wanted)} of {len(pinned(sets=sets))} jars into {root}")
+            _fetch(java, root, wanted, say)
     return root
 
 
-def _fetch(java: Java, root: Path, say: Say) -> None:
-    wanted = missing_jars(root)
-    say(f"fetching {len(wanted)} of {len(pinned())} jars into {root}")
+def _fetch(java: Java, root: Path, wanted: list[Jar], say: Say) -> None:
     with _staging(root) as staging:
         description = staging / "ivy.xml"
         description.write_text(ivy_description(wanted))
-        output = _run_ivy(java, root, staging, description, len(wanted), say)
+        output = _run_ivy(java, root, staging, description, wanted, say)
         bad = _take_over(wanted, staging, root)
     if bad:
         _forget(root, bad)
@@ -95,7 +104,7 @@ def _fetch(java: Java, root: Path, say: Say) -> None:
         raise PipelineError(
             f"fetched {names}, whose SHA-256 is not the pinned one: delete {root} and try again"
         )
-    still = missing_jars(root)
+    still = [jar for jar in wanted if not _intact(root / jar.set / jar.name, jar.sha256)]
     if still:
         reason = next((line.strip() for line in output if "not found" in line or "error" in line.lower()), "")
         raise RetryableError(
@@ -121,7 +130,9 @@ def ivy_description(jars: list[Jar]) -> str:
     )
 
 
-def _run_ivy(java: Java, root: Path, staging: Path, description: Path, count: int, say: Say) -> list[str]:
+def _run_ivy(
+    java: Java, root: Path, staging: Path, description: Path, wanted: list[Jar], say: Say
+) -> list[str]:
     settings = os.environ.get(SETTINGS_VARIABLE)
     command = [
         java.executable,
@@ -130,7 +141,7 @@ def _run_ivy(java: Java, root: Path, staging: Path, description: Path, count: in
         str(_ivy_jar()),
         *(["-settings", settings] if settings else []),
         *("-ivy", str(description), "-cache", str(root / ".ivy" / "cache")),
-        *("-confs", *sorted({jar.set for jar in missing_jars(root)})),
+        *("-confs", *sorted({jar.set for jar in wanted})),
         *("-retrieve", str(staging / "[conf]" / "[artifact]-[revision].[ext]")),
     ]
     lines = []
@@ -143,7 +154,7 @@ def _run_ivy(java: Java, root: Path, staging: Path, description: Path, count: in
             lines.append(line)
             if "[SUCCESSFUL ]" in line:
                 done += 1
-                say(f"jar {done} of {count}: {line.split('!')[-1].split('(')[0].strip()}")
+                say(f"jar {done} of {len(wanted)}: {line.split('!')[-1].split('(')[0].strip()}")
     return lines
 
 
@@ -191,8 +202,17 @@ def _ivy_jar() -> Path:
     return found[-1]
 
 
+def sha256_of(file: Path) -> str:
+    """Of a file that may be larger than one wants in memory. Raises OSError."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _intact(file: Path, sha256: str) -> bool:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest() == sha256
+        return sha256_of(file) == sha256
     except OSError:
         return False

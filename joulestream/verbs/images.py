@@ -34,6 +34,9 @@ def build_images(
         bool,
         typer.Option("--from-environment", help="Copy the packages of this environment, fetch none."),
     ] = False,
+    s3: Annotated[
+        bool, typer.Option("--s3", help="Also the jars for checkpoints in an S3-compatible store (559 MB).")
+    ] = False,
     global_arg: Annotated[
         list[str] | None, typer.Option(metavar="ARG", help="Goes to the tool before its verb.")
     ] = None,
@@ -59,6 +62,7 @@ def build_images(
         from_environment=from_environment,
         global_arguments=global_arg or (),
         arguments=tool_arg or (),
+        more_jars=("s3",) if s3 else (),
     )
     for name in build(chosen, how, context_dir or ROOT / "build" / "images", say):
         typer.echo(name)

@@ -31,7 +31,7 @@ def command(
 
     SIGTERM or Ctrl-C ends it after the batch in hand. Exit code: 0 when asked to stop, 1 when a query dies.
     """
-    from joulestream.local.jars import ensure_jars
+    from joulestream.local.jars import ensure_jars, sets_for
     from joulestream.local.java import find_java
 
     flags = {
@@ -46,7 +46,7 @@ def command(
     settings = context(data_dir, flags).settings
     java = find_java()
     if settings.stream.jars_dir is None:
-        ensure_jars(java, say)
+        ensure_jars(java, say, sets_for(settings))
     os.environ.update(settings.environment())
     os.environ.update(
         JAVA_HOME=str(java.home), PYSPARK_PYTHON=sys.executable, SPARK_CONF_DIR=str(ROOT / "conf")

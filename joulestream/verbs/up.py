@@ -89,13 +89,14 @@ def _run(wishes: Wishes) -> None:
 
 
 def _prepare(wishes: Wishes, last: StackState | None) -> Plan:
-    from joulestream.local.jars import ensure_jars
+    from joulestream.local.jars import ensure_jars, sets_for
     from joulestream.local.java import find_java
     from joulestream.local.store import find_document_server
 
     java = find_java()
     say(f"java       {java.version} from {java.origin} ({java.home})")
-    ensure_jars(java, lambda text: say(f"jars       {text}"))
+    sets = sets_for(load_settings({"data_dir": wishes.data_dir}))
+    ensure_jars(java, lambda text: say(f"jars       {text}"), sets)
     own_store = given_servers(wishes)[1] is None
     server = find_document_server() if own_store else None
     if server is not None:

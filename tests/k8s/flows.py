@@ -86,6 +86,7 @@ INGEST, NODE_METER = "prometheus-ingest/meter", "node-agent/meter"
 # What a component of `k8s/components` adds to the overlay that takes it in.
 MORE: dict[str, set[Flow]] = {
     "alerts-egress": _to(ANY_ADDRESS, [ALERTS], 443, 587),
+    "checkpoint-s3": _to(ANY_ADDRESS, [DRIVER, EXECUTOR], 443),
     "prometheus-ingest": _to(BROKER, [INGEST], 9092) | _to(MONITORING, [INGEST], 9090),
     "prometheus-ingest/sasl-tls": _to(BROKER, [INGEST], 9092) | _to(MONITORING, [INGEST], 9090),
     "spark-servlet": _to(DRIVER, [MONITORING], 4040),

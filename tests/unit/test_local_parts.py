@@ -164,7 +164,7 @@ def fake_ivy(root: Path, content: bytes) -> java.Java:
 def one_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> jars.Jar:
     """A list of one pinned jar, and a cache of its own."""
     jar = jars.Jar("spark", "g", "a", "1", hashlib.sha256(b"right").hexdigest())
-    monkeypatch.setattr(jars, "pinned", lambda: (jar,))
+    monkeypatch.setattr(jars, "pinned", lambda **_: (jar,))
     monkeypatch.setattr(jars, "jars_root", lambda: tmp_path / "jars")
     return jar
 
