@@ -37,6 +37,9 @@ SPARK: Mapping[str, str] = {
     "spark.executor.memory": "768m",
     "spark.kubernetes.authenticate.executor.serviceAccountName": "stream-executor",
     "spark.kubernetes.container.image.pullPolicy": "IfNotPresent",
+    # ms. The first call also loads the classes of the client: a busy node can need longer than the 10 s of Spark.
+    "spark.kubernetes.driver.connectionTimeout": "60000",
+    "spark.kubernetes.driver.requestTimeout": "60000",
     # Executors mount the ConfigMap themselves, and make no Service and no volume: the driver needs no right to.
     "spark.kubernetes.executor.disableConfigMap": "true",
     "spark.kubernetes.driver.service.deleteOnTermination": "false",
