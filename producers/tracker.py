@@ -35,6 +35,11 @@ from schemas.errors import PipelineError
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 3.0
+# Arguments that are fields of the run's events, under the same names.
+_RUN_FIELDS = (
+    *("user_id", "project", "model_name", "dataset_name", "framework", "environment", "region_iso"),
+    *("hyperparameters", "total_epochs", "total_steps", "rank", "world_size"),
+)
 OnBudget: TypeAlias = Literal["stop", "ignore"]
 F = TypeVar("F", bound=Callable[..., Any])
 __all__ = ["OnBudget", "RunStopped", "StopRequest", "Tracker"]
@@ -75,20 +80,7 @@ class Tracker:
         close_timeout_s: float = CLOSE_TIMEOUT_S,
     ) -> None:
         self._given = {name: value for name, value in locals().items() if name != "self"}
-        self._fields = {
-            "user_id": user_id,
-            "project": project,
-            "model_name": model_name,
-            "dataset_name": dataset_name,
-            "framework": framework,
-            "environment": environment,
-            "region_iso": region_iso,
-            "hyperparameters": hyperparameters,
-            "total_epochs": total_epochs,
-            "total_steps": total_steps,
-            "rank": rank,
-            "world_size": world_size,
-        }
+        self._fields = {name: self._given[name] for name in _RUN_FIELDS}
         self._options = (meters, sink, interval_s, sample_s)
         self._obeys = on_budget == "stop"
         if on_budget not in get_args(OnBudget):

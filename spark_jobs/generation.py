@@ -163,24 +163,25 @@ def open_generation(
     number = newest["number"] + 1 if newest else 0
     while checkpoint_exists(number):  # left over from another store: its offsets are not this one's
         number += 1
-    doc: Doc = {
-        "_id": f"{query}|{number}",
+    identity = {"_id": f"{query}|{number}", "query": query, "topic": topic, "number": number}
+    doc = identity | _first_state(settings, begin(), newest) | {"writer": epoch}
+    db[documents.GENERATIONS].insert_one(doc)
+    return _read(db, doc, settings, settled, epoch)
+
+
+def _first_state(settings: WindowSettings, start: Mapping[int, int], before: Doc | None) -> Doc:
+    """A generation that has settled nothing, and follows the one `before`."""
+    return {
         "schema_version": documents.DOCUMENT_VERSION,
-        "query": query,
-        "topic": topic,
-        "number": number,
-        "start": {str(p): offset for p, offset in begin().items()},
+        "start": {str(partition): offset for partition, offset in start.items()},
         "settings": {"window_s": settings.window_s, "watermark_s": settings.watermark_s},
-        "watermark_ms": newest["watermark_ms"] if newest else None,
+        "watermark_ms": before["watermark_ms"] if before else None,
         "done": -1,
         "writing": -1,
         "written": -1,
-        "writer": epoch,
         # Progress documents number their batches on over all generations.
-        "first_batch": newest["first_batch"] + newest["done"] + 2 if newest else 0,
+        "first_batch": before["first_batch"] + before["done"] + 2 if before else 0,
     }
-    db[documents.GENERATIONS].insert_one(doc)
-    return _read(db, doc, settings, settled, epoch)
 
 
 def _newest(db: Db, query: str) -> tuple[Doc | None, dict[int, int]]:

@@ -131,33 +131,42 @@ def make_plan(
         }
     )
     logs = wishes.data_dir / "logs"
+    own_store = find_server if mongodb is None else None
     servers = []
     if kafka is None:
-        folder = wishes.data_dir / "kafka"
-        log = logs / "broker.log"
-        servers.append(broker_service(folder, ports["broker"], ports["controller"], java, log))
-    if mongodb is None and find_server is not None:
-        folder = wishes.data_dir / "store"
-        servers.append(store_service(folder, ports["store"], find_server, logs / "store.log"))
-    jobs = [
+        servers.append(_broker(wishes.data_dir, ports, java))
+    if own_store is not None:
+        log = logs / "store.log"
+        servers.append(store_service(wishes.data_dir / "store", ports["store"], own_store, log))
+    return Plan(
+        settings=settings,
+        ports=ports,
+        server=own_store,
+        servers=tuple(servers),
+        services=_services(settings, wishes, java, logs),
+        demo=services.demo_service(settings, logs / "demo.log") if wishes.demo else None,
+        chores=_chores(settings, java, logs),
+        url=f"http://{HOST}:{ports['dashboard']}" if wishes.dashboard else None,
+    )
+
+
+def _broker(data_dir: Path, ports: Mapping[str, int], java: Java) -> Service:
+    log = data_dir / "logs" / "broker.log"
+    return broker_service(data_dir / "kafka", ports["broker"], ports["controller"], java, log)
+
+
+def _services(settings: Settings, wishes: Wishes, java: Java, logs: Path) -> tuple[Service, ...]:
+    """What always runs, then what is wished for."""
+    wanted = [
         services.stream_service(settings, java, logs / "stream.log"),
         services.agent_service(settings, logs / "agent.log"),
         services.alerts_service(settings, logs / "alerts.log"),
     ]
     if wishes.dashboard:
-        jobs.append(services.dashboard_service(settings, logs / "dashboard.log"))
+        wanted.append(services.dashboard_service(settings, logs / "dashboard.log"))
     if wishes.exporter:
-        jobs.append(services.exporter_service(settings, logs / "exporter.log"))
-    return Plan(
-        settings=settings,
-        ports=ports,
-        server=find_server if mongodb is None else None,
-        servers=tuple(servers),
-        services=tuple(jobs),
-        demo=services.demo_service(settings, logs / "demo.log") if wishes.demo else None,
-        chores=_chores(settings, java, logs),
-        url=f"http://{HOST}:{ports['dashboard']}" if wishes.dashboard else None,
-    )
+        wanted.append(services.exporter_service(settings, logs / "exporter.log"))
+    return tuple(wanted)
 
 
 def _chores(settings: Settings, java: Java, logs: Path) -> tuple[Chore, ...]:

@@ -96,31 +96,7 @@ def _sample(
 ) -> Message:
     restarted = node.restart_tick is not None and tick >= node.restart_tick
     first = tick in (0, node.restart_tick)  # a first reading gives no energy
-    uuids, machine = node.gpu_uuids, node.machine
-    gpus = tuple(
-        GpuReading(
-            uuid=uuids[index],
-            index=index,
-            name=machine.gpu.name if machine.gpu else None,
-            energy_j=None if first else gpu.energy_j,
-            power_w=gpu.power_w,
-            utilization_pct=gpu.utilization_pct,
-            memory_used_mib=gpu.memory_used_mib,
-            temperature_c=round(30.0 + 0.5 * gpu.utilization_pct, 1),
-        )
-        for index, gpu in enumerate(result.gpus)
-    )
-    consumers = tuple(
-        Consumer(
-            run_id=demand.run_id,
-            cpu_time_share=use.cpu_share,
-            gpus=tuple(
-                GpuShare(uuid=uuids[g], share=s) for g, s in zip(demand.gpus, use.gpu_shares, strict=True)
-            )
-            or None,
-        )
-        for demand, use in zip(demands, result.uses, strict=True)
-    )
+    machine = node.machine
     sample = NodeSample(
         node_id=node.node_id,
         timestamp=from_ms(at_ms),
@@ -133,15 +109,41 @@ def _sample(
         dram_energy_j=None if first else result.dram_energy_j,
         # Only machines without GPUs have a platform meter here: whether one covers the GPUs differs by maker.
         platform_energy_j=None if first or machine.gpu else result.platform_energy_j,
-        gpus=gpus or None,
+        gpus=_gpu_readings(node, result, first) or None,
         cpu_utilization_pct=result.cpu_pct,
         memory_used_mib=result.memory_used_mib,
         memory_total_mib=machine.memory_mib,
-        consumers=consumers or None,
+        consumers=_consumers(node, demands, result) or None,
         measurement="estimated",
         meters=METERS,
     )
     return Message(NODE_METRICS, node.node_id, sample.to_json(), at_ms, sample)
+
+
+def _gpu_readings(node: NodePlan, result: NodeTick, first: bool) -> tuple[GpuReading, ...]:
+    return tuple(
+        GpuReading(
+            uuid=node.gpu_uuids[index],
+            index=index,
+            name=node.machine.gpu.name if node.machine.gpu else None,
+            energy_j=None if first else gpu.energy_j,
+            power_w=gpu.power_w,
+            utilization_pct=gpu.utilization_pct,
+            memory_used_mib=gpu.memory_used_mib,
+            temperature_c=round(30.0 + 0.5 * gpu.utilization_pct, 1),
+        )
+        for index, gpu in enumerate(result.gpus)
+    )
+
+
+def _consumers(node: NodePlan, demands: list[Demand], result: NodeTick) -> tuple[Consumer, ...]:
+    """What each run used of the node, as the agent would tell it."""
+    found = []
+    for demand, use in zip(demands, result.uses, strict=True):
+        shares = zip(demand.gpus, use.gpu_shares, strict=True)
+        gpus = tuple(GpuShare(uuid=node.gpu_uuids[index], share=share) for index, share in shares)
+        found.append(Consumer(run_id=demand.run_id, cpu_time_share=use.cpu_share, gpus=gpus or None))
+    return tuple(found)
 
 
 def _run_messages(

@@ -108,9 +108,8 @@ def replay(
     in part only cannot be sent. Exit code: 0 all sent, 1 if one cannot be or the broker refused it.
     """
     if bool(message_ids) is (reason is not None) or (message_ids and (topic or since)):
-        raise typer.BadParameter(
-            "name messages, or give --reason CODE (and --topic, --since)", param_hint="ID / --reason"
-        )
+        what = "name messages, or give --reason CODE (and --topic, --since)"
+        raise typer.BadParameter(what, param_hint="ID / --reason")
     ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap, "mongodb.uri": mongodb_uri})
     with open_reader(ctx) as reader:
         docs = (
@@ -129,12 +128,18 @@ def replay(
         rows = [{"id": doc["_id"], "reason": doc.get("reason"), "to": doc.get("topic")} for doc in whole]
         print_table(rows, empty="no rejected messages match")
         say(f"{len(whole)} message(s) would be sent" if dry_run else f"{sent} message(s) sent")
+    _tell_of_the_rest(docs, cut, failures)
+    if cut or failures:
+        raise typer.Exit(1)
+
+
+def _tell_of_the_rest(docs: list[dict[str, Any]], cut: list[str], failures: list[str]) -> None:
+    if len(docs) == MANY:
+        say(f"only the newest {MANY} were selected; name older ones by their ids (joule dlq ls --limit N)")
     for name in cut:
         say(f"{cell(name)}: only its beginning is kept, so it cannot be sent again; send it from its source")
     for failure in failures:
         say(f"refused: {failure}")
-    if cut or failures:
-        raise typer.Exit(1)
 
 
 def _send(reader: Reader, docs: list[dict[str, Any]], kafka: Kafka) -> tuple[int, list[str]]:

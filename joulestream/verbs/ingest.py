@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -15,24 +15,25 @@ from joulestream.output import AsJson, DataDir, KafkaBootstrap, print_json, prin
 from joulestream.reports.reading import utc_now, when
 from schemas.times import from_ms, rfc3339
 
+Start = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Read a past range: RFC 3339, a date, or how long ago (7d)."),
+]
+End = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Up to this time. Default: now.")]
+PrometheusUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Address of the server, such as http://127.0.0.1:9090.")
+]
+Match = Annotated[
+    str | None,
+    typer.Option(metavar="MATCHERS", help="Only series with these labels (PromQL): 'cluster=\"a\"'."),
+]
+
 
 def command(
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="TIME", help="Read a past range: RFC 3339, a date, or how long ago (7d)."
-        ),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Up to this time. Default: now.")
-    ] = None,
-    prometheus_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Address of the server, such as http://127.0.0.1:9090.")
-    ] = None,
-    match: Annotated[
-        str | None,
-        typer.Option(metavar="MATCHERS", help="Only series with these labels (PromQL): 'cluster=\"a\"'."),
-    ] = None,
+    start: Start = None,
+    end: End = None,
+    prometheus_url: PrometheusUrl = None,
+    match: Match = None,
     kafka_bootstrap: KafkaBootstrap = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -50,16 +51,10 @@ def command(
     if start is None:
         if end is not None:
             raise typer.BadParameter("--to ends a range; give its --from too", param_hint="--to")
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        serve(settings, stop)
+        serve(settings, _stop_on_signals())
         return
-    now = utc_now()
-    since, until = when(start, now, "--from"), when(end or "now", now, "--to")
-    if until <= since:
-        raise typer.BadParameter(f"{end or 'now'!r} is not after --from {start!r}", param_hint="--to")
-    counts = backfill(settings, since, min(until, now + timedelta(seconds=1)), _told)
+    since, until = _range(start, end or "now")
+    counts = backfill(settings, since, until, _told)
     result = {
         "from": since,
         "through": from_ms(counts.through_ms),
@@ -70,6 +65,22 @@ def command(
         print_json(result)
     else:
         print_table([result])
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _range(start: str, end: str) -> tuple[datetime, datetime]:
+    """Both ends of what is to be read, none of it in the future."""
+    now = utc_now()
+    since, until = when(start, now, "--from"), when(end, now, "--to")
+    if until <= since:
+        raise typer.BadParameter(f"{end!r} is not after --from {start!r}", param_hint="--to")
+    return since, min(until, now + timedelta(seconds=1))
 
 
 def _told(through_ms: int) -> None:

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from conf.sections import Kafka
 from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, print_json, print_table, say
 from joulestream.reports.reading import utc_now
 from joulestream.trace import Line, newest_time, read_lines, shift_to
 from schemas.topics import ALL
 
+if TYPE_CHECKING:
+    from joulestream.sending import Outbox
+
 PROGRESS_S = 2.0
+File = Annotated[Path, typer.Argument(metavar="FILE", help="One message a line.")]
+Topic = Annotated[str, typer.Option(help="Such as training.events or node.metrics.")]
+Speed = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Pace by event time, so many times as fast. Default: at once."),
+]
+ShiftToNow = Annotated[
+    bool, typer.Option(help="Move all event times by one constant, so that the newest is now.")
+]
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="One message a line.")],
-    topic: Annotated[str, typer.Option(help="Such as training.events or node.metrics.")],
-    speed: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Pace by event time, so many times as fast. Default: at once."),
-    ] = None,
-    shift_to_now: Annotated[
-        bool, typer.Option(help="Move all event times by one constant, so that the newest is now.")
-    ] = False,
+    file: File,
+    topic: Topic,
+    speed: Speed = None,
+    shift_to_now: ShiftToNow = False,
     kafka_bootstrap: KafkaBootstrap = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -44,18 +52,10 @@ def command(
         raise typer.BadParameter(
             f"{topic!r} is no topic; expected one of {', '.join(ALL)}", param_hint="--topic"
         )
-    ctx = context(data_dir, {"kafka.bootstrap": kafka_bootstrap})
-    kafka = ctx.settings.kafka
-    from joulestream.sending import outbox
-
+    kafka = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings.kafka
     shift_s = _shift(file, topic) if shift_to_now else 0
-    with outbox(kafka, (topic,)) as box:
-        told = started = time.monotonic()
-        for line in paced(read_lines(file, topic, shift_s), speed, time.monotonic, time.sleep):
-            box.send(topic, line.key, line.value, f"line {line.number}")
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
-                say(f"{line.number} lines read, {box.sent} acknowledged")
+    started = time.monotonic()
+    box = _send(kafka, topic, paced(read_lines(file, topic, shift_s), speed, time.monotonic, time.sleep))
     result = {
         "file": str(file),
         "topic": topic,
@@ -73,6 +73,20 @@ def command(
             say(failure)
         say(f"{box.failed} message(s) were refused by the broker at {kafka.bootstrap}")
         raise typer.Exit(1)
+
+
+def _send(kafka: Kafka, topic: str, lines: Iterable[Line]) -> Outbox:
+    """Send the lines, and wait until the broker has them; the box knows what became of each."""
+    from joulestream.sending import outbox
+
+    with outbox(kafka, (topic,)) as box:
+        told = time.monotonic()
+        for line in lines:
+            box.send(topic, line.key, line.value, f"line {line.number}")
+            if time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                say(f"{line.number} lines read, {box.sent} acknowledged")
+    return box
 
 
 def _shift(file: Path, topic: str) -> int:

@@ -21,7 +21,6 @@ from schemas.times import MAX_AHEAD
 from schemas.topics import NODE_METRICS, STREAMED, TRAINING_EVENTS
 
 PROGRESS_S = 2.0
-Share = Annotated[float, typer.Option(min=0, max=1, help="Probability per message.")]
 
 
 class Topic(str, Enum):
@@ -31,35 +30,50 @@ class Topic(str, Enum):
     NODES = NODE_METRICS
 
 
+Nodes = Annotated[int, typer.Option(help="Number of nodes.")]
+Runs = Annotated[int, typer.Option(help="Number of training runs.")]
+Days = Annotated[float, typer.Option(help="Event time from the first to the last event, in days.")]
+Every = Annotated[float, typer.Option(metavar="S", help="Event time between two readings.")]
+Seed = Annotated[int, typer.Option(help="Equal options and seed give equal bytes.")]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Time of the first event; `now` is possible. Default: 2025-01-06."),
+]
+End = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Instead of --start: no event is after it (`now`).")
+]
+Faults = Annotated[
+    bool, typer.Option("--faults", help="Also nodes that fall silent, restarts, and ends never sent.")
+]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Probability per message.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE|DIR", help="A file (--topic), or an existing folder for both topics."),
+]
+FileTopic = Annotated[Topic | None, typer.Option(help="What a file holds. Default: training.events.")]
+Send = Annotated[bool, typer.Option("--send", help="Send both topics to the stack.")]
+Cadence = Annotated[
+    float, typer.Option(metavar="S", min=0, help="With --send: real time per --every. 0: at once.")
+]
+
+
 def command(
-    nodes: Annotated[int, typer.Option(help="Number of nodes.")] = 4,
-    runs: Annotated[int, typer.Option(help="Number of training runs.")] = 20,
-    days: Annotated[float, typer.Option(help="Event time from the first to the last event, in days.")] = 1.0,
-    every: Annotated[float, typer.Option(metavar="S", help="Event time between two readings.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Equal options and seed give equal bytes.")] = 0,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Time of the first event; `now` is possible. Default: 2025-01-06."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Instead of --start: no event is after it (`now`).")
-    ] = None,
-    faults: Annotated[
-        bool, typer.Option("--faults", help="Also nodes that fall silent, restarts, and ends never sent.")
-    ] = False,
+    nodes: Nodes = 4,
+    runs: Runs = 20,
+    days: Days = 1.0,
+    every: Every = 60.0,
+    seed: Seed = 0,
+    start: Start = None,
+    end: End = None,
+    faults: Faults = False,
     duplicates: Share = 0.0,
     disorder: Share = 0.0,
     malformed: Share = 0.0,
     late: Share = 0.0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE|DIR", help="A file (--topic), or an existing folder for both topics."),
-    ] = None,
-    topic: Annotated[Topic | None, typer.Option(help="What a file holds. Default: training.events.")] = None,
-    send: Annotated[bool, typer.Option("--send", help="Send both topics to the stack.")] = False,
-    cadence: Annotated[
-        float, typer.Option(metavar="S", min=0, help="With --send: real time per --every. 0: at once.")
-    ] = 0.0,
+    out: Out = None,
+    topic: FileTopic = None,
+    send: Send = False,
+    cadence: Cadence = 0.0,
     kafka_bootstrap: KafkaBootstrap = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -74,8 +88,7 @@ def command(
         raise typer.BadParameter("give either --out FILE|DIR or --send", param_hint="--out / --send")
     if send and topic is not None:
         raise typer.BadParameter("--send sends both topics; leave --topic out", param_hint="--topic")
-    first = _start(start, end, days, every)
-    spec = FleetSpec(nodes, runs, days, every, seed, first, faults)
+    spec = FleetSpec(nodes, runs, days, every, seed, _start(start, end, days, every), faults)
     simulation = Simulation(spec, Impurity(duplicates, disorder, malformed, late))
     if out is not None:
         write_files(simulation, _files(out, topic))

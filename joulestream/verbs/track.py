@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from conf.links import dashboard_url
+from conf.settings import Settings
 from dashboard.display import MASS, amount, energy
 from joulestream.context import context
 from joulestream.output import DataDir, KafkaBootstrap, say
@@ -23,7 +24,6 @@ context_settings = {"allow_interspersed_args": False}  # what follows the comman
 
 NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as a shell says it
 LOOK_S = 0.5
-Name = Annotated[str | None, typer.Option(metavar="NAME")]
 
 
 class OnBudget(str, Enum):
@@ -46,31 +46,39 @@ def _usable(meters: str | None) -> str | None:
     return meters
 
 
+Words = Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")]
+RunId = Annotated[str | None, typer.Option(metavar="ID", help="Name of the run. Default: a new one.")]
+User = Annotated[str | None, typer.Option(metavar="ID", help="Who the run is for.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME")]
+Region = Annotated[str | None, typer.Option(metavar="ISO", help="Country (ISO 3166), for CO2e.")]
+Meters = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", callback=_usable, help="`auto`, or meters such as rapl,nvml or simulated:7."
+    ),
+]
+Interval = Annotated[
+    float | None, typer.Option(metavar="S", min=0.1, help="Longest time between events. Default: 5.")
+]
+WhenAsked = Annotated[
+    OnBudget,
+    typer.Option(help="Whether a broken budget or `joule runs stop` ends the command, by SIGTERM."),
+]
+
+
 def command(
-    words: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],
-    run_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Name of the run. Default: a new one.")
-    ] = None,
-    user: Annotated[str | None, typer.Option(metavar="ID", help="Who the run is for.")] = None,
+    words: Words,
+    run_id: RunId = None,
+    user: User = None,
     project: Name = None,
     model: Name = None,
     dataset: Name = None,
     framework: Name = None,
     environment: Name = None,
-    region: Annotated[str | None, typer.Option(metavar="ISO", help="Country (ISO 3166), for CO2e.")] = None,
-    meters: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES", callback=_usable, help="`auto`, or meters such as rapl,nvml or simulated:7."
-        ),
-    ] = None,
-    interval: Annotated[
-        float | None, typer.Option(metavar="S", min=0.1, help="Longest time between events. Default: 5.")
-    ] = None,
-    on_budget: Annotated[
-        OnBudget,
-        typer.Option(help="Whether a broken budget or `joule runs stop` ends the command, by SIGTERM."),
-    ] = OnBudget.IGNORE,
+    region: Region = None,
+    meters: Meters = None,
+    interval: Interval = None,
+    on_budget: WhenAsked = OnBudget.IGNORE,
     kafka_bootstrap: KafkaBootstrap = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -80,11 +88,7 @@ def command(
     """
     from producers.tracker import Tracker
 
-    settings = context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings
-    # For the tracker here and one inside the command; no more, as secrets are no business of the command.
-    os.environ["JOULE_DATA_DIR"] = str(settings.data_dir)
-    os.environ["JOULE_KAFKA_BOOTSTRAP"] = settings.kafka.bootstrap
-    os.environ["JOULE_DASHBOARD_URL"] = dashboard_url(settings)
+    _tell_trackers(context(data_dir, {"kafka.bootstrap": kafka_bootstrap}).settings)
     run = Tracker(
         run_id,
         user_id=user,
@@ -104,6 +108,13 @@ def command(
     if run.link:
         say(run.link)
     raise typer.Exit(code)
+
+
+def _tell_trackers(settings: Settings) -> None:
+    """For the tracker here and one inside the command; no more, as secrets are no business of the command."""
+    os.environ["JOULE_DATA_DIR"] = str(settings.data_dir)
+    os.environ["JOULE_KAFKA_BOOTSTRAP"] = settings.kafka.bootstrap
+    os.environ["JOULE_DASHBOARD_URL"] = dashboard_url(settings)
 
 
 def _measure(run: Tracker, words: list[str], *, obeys: bool) -> tuple[int, str]:
