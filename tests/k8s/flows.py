@@ -89,5 +89,7 @@ MORE: dict[str, set[Flow]] = {
     "checkpoint-s3": _to(ANY_ADDRESS, [DRIVER, EXECUTOR], 443),
     "prometheus-ingest": _to(BROKER, [INGEST], 9092) | _to(MONITORING, [INGEST], 9090),
     "prometheus-ingest/sasl-tls": _to(BROKER, [INGEST], 9092) | _to(MONITORING, [INGEST], 9090),
+    "dashboard-login": LOGIN,
+    "exporter-otlp": _to(MONITORING, [EXPORTER], 4318),
     "spark-servlet": _to(DRIVER, [MONITORING], 4040),
 }

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +29,7 @@ ON: dict[str, tuple[str, ...]] = {
     "mongodb-tls": ("base",),
     "embedded-servers": ("overlays/dev",),
     "prometheus-ingest/sasl-tls": ("overlays/prod", "prometheus-ingest"),
+    "node-agent-privileged/sasl-tls": ("overlays/prod", "node-agent-privileged"),
     "exporter-tls/plain": ("base", "overlays/monitoring-plain", "exporter-tls"),
 }
 
@@ -152,3 +154,26 @@ def test_sparks_servlet_is_switched_on_by_the_file_that_the_driver_reads(taken: 
     assert said["spark.ui.enabled"] == "true"
     assert said["spark.ui.port"] == "4040"
     assert said["spark.metrics.conf.*.sink.prometheusServlet.path"] == "/metrics/prometheus"
+
+
+def _of_kafka(things: tuple[Thing, ...], namespace: str) -> dict[str, Any]:
+    """What the node agent of a namespace has for Kafka: environment, mounts and volumes."""
+    (pod,) = (pod for pod in pods(things) if (pod.namespace, pod.app) == (namespace, "node-agent"))
+    (container,) = pod.spec["containers"]
+    return {
+        "env": {
+            one["name"]: one["value"]
+            for one in container["env"]
+            if one["name"].startswith("JOULE_KAFKA_") and one["name"] != "JOULE_KAFKA_BOOTSTRAP"
+        },
+        "mounts": [one for one in container["volumeMounts"] if one["name"].startswith("kafka-")],
+        "volumes": [one for one in pod.spec["volumes"] if one["name"].startswith("kafka-")],
+    }
+
+
+def test_a_privileged_agent_comes_to_kafka_as_the_ordinary_one_does(
+    taken: Take, manifests: dict[str, Rendered]
+) -> None:
+    ordinary = _of_kafka(manifests["overlays/prod"].things, "bigdata-pipeline")
+    assert ordinary["env"]["JOULE_KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    assert _of_kafka(taken("node-agent-privileged/sasl-tls").things, "joulestream-node") == ordinary
