@@ -41,15 +41,21 @@ def tell_mlflow(
 ) -> str | None:
     """Log a version that has just begun to serve, or that none does; nothing where `uri` is not set.
 
-    Raises nothing: what goes wrong is one warning, and returned.
+    Raises nothing: what goes wrong is one warning, and returned. `longest_s` is the server's; loading the library, which
+    can take a minute on a busy machine, is not counted.
     """
     if uri is None:
         return None
     problems = [f"MLflow did not take it within {longest_s:g} s"]
+    loaded = threading.Event()
 
     def work() -> None:
         try:
-            _tell(uri, registry, version, cache)
+            try:
+                client = _client(uri)
+            finally:
+                loaded.set()
+            _tell(client, registry, version, cache)
             problems.clear()
         except ImportError:
             problems[:] = ["mlflow is not installed; run: pip install '.[mlflow]'"]
@@ -58,6 +64,7 @@ def tell_mlflow(
 
     worker = threading.Thread(target=work, name="mlflow", daemon=True)
     worker.start()
+    loaded.wait()
     worker.join(longest_s)
     if not problems:
         return None
@@ -66,12 +73,15 @@ def tell_mlflow(
     return problem
 
 
-def _tell(uri: str, registry: Registry, version: str | None, cache: Path) -> None:
+def _client(uri: str) -> MlflowClient:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri, uri)
+    return MlflowClient(uri, uri)
+
+
+def _tell(client: MlflowClient, registry: Registry, version: str | None, cache: Path) -> None:
     known = {found.name for found in client.search_registered_models(f"name = '{NAME}'")}
     if version is None:
         if NAME in known:
