@@ -101,6 +101,39 @@ def budgets_let_nodes_drain(things: Sequence[Thing]) -> Iterator[str]:
             yield f"{label_of(thing)}: maxUnavailable 0 lets no pod go"
 
 
+def _is_spread(spec: Thing) -> bool:
+    """Whether the scheduler keeps pods of one kind apart, or tries to."""
+    apart = spec.get("affinity", {}).get("podAntiAffinity", {})
+    preferred = apart.get("preferredDuringSchedulingIgnoredDuringExecution", ())
+    terms = [
+        *spec.get("topologySpreadConstraints", ()),
+        *apart.get("requiredDuringSchedulingIgnoredDuringExecution", ()),
+        *(one["podAffinityTerm"] for one in preferred),
+    ]
+    return any(term["topologyKey"] == "kubernetes.io/hostname" for term in terms)
+
+
+def copies_outlive_a_node(things: Sequence[Thing]) -> Iterator[str]:
+    """What runs more than once is spread over nodes, and a PodDisruptionBudget lets it go piece by piece."""
+    scaled = {
+        (namespace_of(one), one["spec"]["scaleTargetRef"]["kind"], one["spec"]["scaleTargetRef"]["name"])
+        for one in of_kind(things, "HorizontalPodAutoscaler")
+    }
+    budgets = of_kind(things, "PodDisruptionBudget")
+    for pod in pods(things):
+        kind, name = pod.owner["kind"], pod.owner["metadata"]["name"]
+        several = pod.owner["spec"].get("replicas", 1) if kind in {"Deployment", "StatefulSet"} else 1
+        if several == 1 and (pod.namespace, kind, name) not in scaled:
+            continue
+        if not _is_spread(pod.spec):
+            yield f"{pod.where}: all of its pods may be on one node"
+        if not any(
+            namespace_of(one) == pod.namespace and selects(one["spec"]["selector"], pod.labels)
+            for one in budgets
+        ):
+            yield f"{pod.where}: no PodDisruptionBudget takes its pods"
+
+
 def autoscalers_own_their_replicas(things: Sequence[Thing]) -> Iterator[str]:
     """What a HorizontalPodAutoscaler scales exists, and no manifest sets its replicas back at each apply."""
     for thing in of_kind(things, "HorizontalPodAutoscaler"):
@@ -162,6 +195,7 @@ POLICIES: dict[str, Policy] = {
         bindings_are_used,
         accounts_carry_no_token,
         budgets_let_nodes_drain,
+        copies_outlive_a_node,
         autoscalers_own_their_replicas,
         ingresses_are_encrypted,
         services_stay_inside,

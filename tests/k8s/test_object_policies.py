@@ -20,6 +20,7 @@ META = {
         "app.kubernetes.io/part-of": "joulestream",
     },
 }
+SPREAD: Thing = {"topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1}]}
 
 
 class Manifests:
@@ -55,6 +56,11 @@ def _budget(m: Manifests, app: str, **amount: object) -> None:
 def _scaled(m: Manifests, name: str) -> None:
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
     m.add("autoscaling/v2", "HorizontalPodAutoscaler", "x", spec={"scaleTargetRef": target})
+
+
+def _several(m: Manifests, spread: Thing | None = None) -> None:
+    m.get("Deployment", "dashboard")["spec"]["replicas"] = 2
+    m.pod("Deployment", "dashboard").update(spread or {})
 
 
 def _rule(m: Manifests, **changes: list[str]) -> None:
@@ -194,6 +200,14 @@ FAULTS: list[tuple[str, str, Callable[[Manifests], object]]] = [
     ("budgets_let_nodes_drain", "no pod", lambda m: _budget(m, "x", minAvailable=1)),
     ("budgets_let_nodes_drain", "all of them", lambda m: _budget(m, "dashboard", minAvailable=1)),
     ("budgets_let_nodes_drain", "none may go", lambda m: _budget(m, "dashboard", maxUnavailable=0)),
+    ("copies_outlive_a_node", "neither", lambda m: _several(m)),
+    ("copies_outlive_a_node", "no budget", lambda m: _several(m, SPREAD)),
+    (
+        "copies_outlive_a_node",
+        "on one node",
+        lambda m: (_several(m), _budget(m, "dashboard", minAvailable=1)),
+    ),
+    ("copies_outlive_a_node", "as many as it takes", lambda m: _scaled(m, "dashboard")),
     ("autoscalers_own_their_replicas", "nothing there", lambda m: _scaled(m, "x")),
     ("autoscalers_own_their_replicas", "set back", lambda m: _scaled(m, "dashboard")),
     ("ingresses_are_encrypted", "no certificate", lambda m: m.get("Ingress", "dashboard")["spec"].pop("tls")),
@@ -230,9 +244,10 @@ def test_a_fault_is_seen(things_of: ThingsOf, policy: str, change: Callable[[Man
 def test_a_budget_and_an_autoscaler_that_fit_are_fine(things_of: ThingsOf) -> None:
     manifests = Manifests(things_of("base"))
     deployment = manifests.get("Deployment", "dashboard")["spec"]
-    deployment["replicas"] = 2
+    _several(manifests, SPREAD)
     _budget(manifests, "dashboard", minAvailable=1)
-    assert list(POLICIES["budgets_let_nodes_drain"](manifests.things)) == []
+    for policy in ("budgets_let_nodes_drain", "copies_outlive_a_node"):
+        assert list(POLICIES[policy](manifests.things)) == []
     del deployment["replicas"]
     _scaled(manifests, "dashboard")
     assert list(POLICIES["autoscalers_own_their_replicas"](manifests.things)) == []
