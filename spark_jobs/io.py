@@ -90,6 +90,8 @@ def _unusable(path: str, error: Py4JJavaError) -> PipelineError:
 def _remedy(path: str, why: str) -> str:
     if "s3a.S3AFileSystem not found" in why:
         return "give Spark the jars of the set `s3` (docs/how-to/spark-submit.md)"
+    if path.startswith("s3://"):
+        return "write it as s3a://"
     if is_s3(path):
         return (
             "the bucket must be there and these credentials may read, write, list and delete in it: see "

@@ -52,10 +52,9 @@ def options_of(environment: Mapping[str, str]) -> dict[str, str]:
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     options = {
         "fs.s3a.aws.credentials.provider": ",".join(_CREDENTIALS),
-        # A store that is away ends the job within a minute or two instead of half an hour; it is started again.
+        # A store that is away is said after seconds instead of minutes; whoever supervises the job starts it again.
         "fs.s3a.attempts.maximum": "3",
         "fs.s3a.retry.limit": "3",
-        "fs.s3a.connection.establish.timeout": "5s",
     }
     if endpoint:
         options |= {"fs.s3a.endpoint": endpoint, "fs.s3a.path.style.access": "true"}

@@ -60,9 +60,9 @@ def stage(
     for name in ("LICENSE", "NOTICE"):
         shutil.copy2(ROOT / name, code / name)
     if image.jars:
-        _copy_jars(image.jars, context / "jars", say)
+        copy_jars(image.jars, context / "jars", say)
     for name in image.optional_jars:  # the folder is there in any case: the Containerfile copies it
-        _copy_jars([name] if name in more_jars else [], context / name, say)
+        copy_jars([name] if name in more_jars else [], context / name, say)
     for name in ("finish.py", ".containerignore", f"{image.name}.Containerfile", *image.files):
         shutil.copy2(ROOT / "images" / name, context / name)
     return context
@@ -82,9 +82,9 @@ def fill(folder: Path, pins: Sequence[Pin], say: Say, from_environment: bool = F
         shutil.rmtree(folder / unused, ignore_errors=True)
 
 
-def _copy_jars(sets: Sequence[str], folder: Path, say: Say) -> None:
-    """These jar sets, out of the cache, which checks every one."""
-    folder.mkdir()
+def copy_jars(sets: Sequence[str], folder: Path, say: Say) -> None:
+    """Put these jar sets into a folder, out of the cache, which checks every one."""
+    folder.mkdir(exist_ok=True)
     if sets:
         ensure_jars(find_java(), say, sets)
     for name in sets:

@@ -18,6 +18,10 @@ app = typer.Typer(
 
 Only = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this image; may be repeated.")]
 
+WithS3 = Annotated[
+    bool, typer.Option("--s3", help="Also the jars for checkpoints in an S3-compatible store (559 MB).")
+]
+
 
 @app.command("build")
 def build_images(
@@ -34,9 +38,7 @@ def build_images(
         bool,
         typer.Option("--from-environment", help="Copy the packages of this environment, fetch none."),
     ] = False,
-    s3: Annotated[
-        bool, typer.Option("--s3", help="Also the jars for checkpoints in an S3-compatible store (559 MB).")
-    ] = False,
+    s3: WithS3 = False,
     global_arg: Annotated[
         list[str] | None, typer.Option(metavar="ARG", help="Goes to the tool before its verb.")
     ] = None,
@@ -78,13 +80,20 @@ def make_package(
         bool,
         typer.Option("--from-environment", help="Copy the packages of this environment, fetch none."),
     ] = False,
+    s3: WithS3 = False,
 ) -> None:
     """Make what `spark-submit` by hand needs: code as a zip, mains, jars, options."""
     from joulestream.cluster.package import make_package as make
+    from joulestream.images.staging import copy_jars
+    from joulestream.local.jars import S3
     from joulestream.local.process import ROOT
 
-    for file in make(out or ROOT / "dist", say, packages, from_environment):
+    folder = out or ROOT / "dist"
+    for file in make(folder, say, packages, from_environment):
         typer.echo(file)
+    if s3:
+        copy_jars([S3], folder / S3, say)
+        typer.echo(folder / S3)
 
 
 @app.command("digests")

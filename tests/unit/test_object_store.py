@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from conf.settings import ConfigError, load_settings
 from joulestream.cluster.submit import start_of
+from joulestream.images import staging
+from joulestream.images.catalogue import image
 from joulestream.local import jars
 from spark_jobs import io, session
 from spark_jobs.object_store import DIRECT, MANAGER, jars_dir, jars_of, options_of
@@ -133,6 +136,7 @@ def test_keys_in_the_address_are_refused_and_not_repeated(folder: Path) -> None:
     [
         (PLACE, "ClassNotFoundException: Class org.apache.hadoop.fs.s3a.S3AFileSystem not found", "set `s3`"),
         (PLACE, "AccessDeniedException: (Status Code: 403)", "credentials may read, write, list and delete"),
+        ("s3://bucket/x", 'No FileSystem for scheme "s3"', "write it as s3a://"),
         ("/data", "Permission denied", "make it writable for this user"),
     ],
 )
@@ -141,3 +145,21 @@ def test_the_remedy_is_one_for_the_place(place: str, why: str, remedy: str) -> N
     message = str(io._unusable(place, said))
     assert remedy in message
     assert why in message
+
+
+@pytest.mark.parametrize("asked", [(), ("s3",)], ids=["no", "yes"])
+def test_an_image_holds_them_where_the_build_was_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    jar = tmp_path / "cache" / "a.jar"
+    jar.parent.mkdir()
+    jar.touch()
+    fetched: list[str] = []
+    monkeypatch.setattr(staging, "fill", lambda *_: None)
+    monkeypatch.setattr(staging, "find_java", lambda: None)
+    monkeypatch.setattr(staging, "ensure_jars", lambda _java, _say, sets: fetched.extend(sets))
+    monkeypatch.setattr(staging, "jar_paths", lambda name: [jar] if name == jars.S3 else [])
+    made = replace(image("stream"), rooms=("schemas",))
+    context = staging.stage(made, tmp_path, print, more_jars=asked)
+    assert [path.name for path in (context / "s3").iterdir()] == (["a.jar"] if asked else [])
+    assert fetched == ["spark", *asked]

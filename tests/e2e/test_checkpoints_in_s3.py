@@ -1,0 +1,126 @@
+"""The streaming job on a standalone cluster, its checkpoints in an S3 server, killed and started again.
+
+Needs the jars of the set `s3` in the cache (559 MB; `joule stream --checkpoint-dir s3a://…` fetches them).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from joulestream.cluster.package import CODE, make_package
+from joulestream.images.staging import copy_jars
+from joulestream.local.jars import S3, missing_jars
+from joulestream.local.ports import HOST, any_free, is_free
+from joulestream.local.process import Service, running
+from schemas import documents
+from tests.conftest import _say
+from tests.e2e.auditing import audit
+from tests.e2e.live_stack import LiveStack, live_stack
+from tests.e2e.standalone import Cluster, ask_to_end, cluster
+from tests.e2e.traffic import Traffic, send
+from tests.e2e.truth import check_everything
+
+WINDOW_S, WATERMARK_S = 10, 20
+QUERIES = 2
+BUCKET = "joule"
+SECRET = "tell-nobody-this-key"
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.spark,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(missing_jars(sets=(S3,))), reason="the jars of the set s3 are not in the cache"),
+]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """The folder in which a server keeps the objects of an empty bucket, and its address."""
+    folder, port = tmp_path / "s3", any_free()
+    (folder / BUCKET).mkdir(parents=True)
+    service = Service(
+        "s3",
+        [sys.executable, "-m", "tests.s3_server", str(folder), str(port)],
+        tmp_path / "s3.log",
+        ready=lambda: f"port {port}" if is_free(port) else None,
+        port=port,
+    )
+    with running(service):
+        yield folder / BUCKET, f"http://{HOST}:{port}"
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[LiveStack]:
+    with live_stack(
+        tmp_path / "stack", window_s=WINDOW_S, watermark_s=WATERMARK_S, max_offsets_per_trigger=150, lease_s=5
+    ) as live:
+        yield live
+
+
+@pytest.fixture
+def spark_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "cluster", 1, {}) as made:
+        yield made
+
+
+def submit(stack: LiveStack, spark: Cluster, address: str, package: Path) -> None:
+    """As docs/how-to/spark-submit.md has it; the jars of S3 lie on every machine."""
+    jars = [str(jar) for jar in sorted((package / "jars").iterdir())]
+    jars += [f"local://{jar}" for jar in sorted((package / "s3").iterdir())]
+    arguments = [
+        *("--deploy-mode", "client", "--properties-file", str(package / "spark-defaults.conf")),
+        *("--jars", ",".join(jars), "--py-files", str(package / CODE)),
+        *("--conf", "spark.executor.cores=1", "--conf", "spark.cores.max=1"),
+        *("--conf", "spark.executor.memory=512m"),
+        str(package / "stream.py"),
+    ]
+    ours = {key: value for key, value in stack.env.items() if key.startswith("JOULE_") or key == "TZ"}
+    aws = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET}
+    place = {"JOULE_STREAM_CHECKPOINT_DIR": f"s3a://{BUCKET}/checkpoints"}
+    stack.stream = spark.submit(arguments, {**ours, **aws, **place}, stack.log)
+    stack.wait("the stream", lambda: _running(stack) == QUERIES, 180)
+
+
+def _running(stack: LiveStack) -> int:
+    return int(stack.db[documents.LEASES].count_documents({"state": "running"}))
+
+
+def test_totals_hold_where_the_checkpoints_are_in_s3(
+    stack: LiveStack, spark_cluster: Cluster, bucket: tuple[Path, str], tmp_path: Path
+) -> None:
+    package, (objects, address) = tmp_path / "dist", bucket
+    make_package(package, _say)
+    copy_jars([S3], package / S3, _say)
+    traffic = Traffic(20_261_121, datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=2))
+    producer = stack.producer()
+    try:
+        send(producer, traffic.mixture(150))
+        submit(stack, spark_cluster, address, package)
+        stack.drain()
+        send(producer, traffic.mixture(300))
+        stack.wait_mid_batch()
+        stack.kill_stream("all")
+        stack.db[documents.LEASES].update_many({}, {"$set": {"state": "killed"}})
+        send(producer, traffic.mixture(100))
+        submit(stack, spark_cluster, address, package)
+        stack.drain()
+        check_everything(stack, traffic, WINDOW_S)
+        code, found = audit(stack)
+        assert (code, found["verdict"]) == (0, "ok"), found
+        assert stack.stream is not None
+        assert ask_to_end(stack.stream) == 0, stack.tail()
+        stack.stream = None
+        assert (
+            stack.db[documents.GENERATIONS].count_documents({}) == QUERIES
+        )  # it went on from its checkpoint
+        written = [path.relative_to(objects).as_posix() for path in objects.rglob("*") if path.is_file()]
+        assert [name for name in written if "/state/" in name], written
+        assert not [name for name in written if ".tmp" in name], "a draft that was to be renamed"
+        assert SECRET not in stack.log.read_text(errors="replace")
+    finally:
+        producer.close()
