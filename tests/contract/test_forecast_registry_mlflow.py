@@ -32,6 +32,8 @@ def registry(tmp_path: Path) -> Registry:
 def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in {**tracking.ENVIRONMENT, "MLFLOW_ALLOW_FILE_STORE": "true"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
     return f"file://{tmp_path}/mlflow"
 
 
@@ -40,6 +42,7 @@ def test_what_serves_is_there_with_its_scores_its_manifest_and_its_files(
 ) -> None:
     assert tell_mlflow(uri, registry, "v1", tmp_path / "cache") is None
     assert capfd.readouterr().out == ""  # there a training prints JSON and nothing else
+    assert not list(tmp_path.glob("*.db"))
     client = mlflow.MlflowClient(uri, uri)
     found = client.get_model_version_by_alias(NAME, SERVING)
     assert found.tags == {VERSION: "v1"}

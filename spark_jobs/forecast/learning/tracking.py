@@ -74,7 +74,8 @@ def tell_mlflow(
 
 
 def _client(uri: str) -> MlflowClient:
-    for name, value in ENVIRONMENT.items():
+    # A registry of files looks for its runs where this says, else in a database that it makes in the working folder.
+    for name, value in {**ENVIRONMENT, "MLFLOW_TRACKING_URI": uri}.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
