@@ -31,6 +31,7 @@ from joulestream.local.plan import USUAL_PORTS
 from joulestream.local.ports import is_free
 from joulestream.local.store import find_document_server, store_away
 from joulestream.local.topics import wrong_timestamp_types
+from producers.spool import DROPS, SUFFIX, dropped_total
 from schemas import topics
 from schemas.errors import PipelineError
 
@@ -52,7 +53,7 @@ class Finding:
 def examine(ctx: Context) -> list[Finding]:
     """All findings, in the order in which a stack needs the things."""
     findings = [*_versions(), _java(), _jars(), _disk(ctx.data_dir), *_servers_here(ctx)]
-    findings += [*_meters(), _browser()]
+    findings += [*_meters(), spool_finding(ctx.settings.spool_dir), _browser()]
     findings += [*_kafka(ctx), *_mongodb(ctx)]
     return findings
 
@@ -121,6 +122,19 @@ def _meters() -> Iterable[Finding]:
     for meter in describe_meters():
         found = f"{meter.measurement}: {meter.reason}"
         yield Finding(f"meter {meter.name}", "ok" if meter.readable else "note", found, meter.remedy)
+
+
+def spool_finding(folder: Path) -> Finding:
+    """What waits on this machine for a broker, and what was lost because it waited too long."""
+    files = len(list(folder.glob(f"*{SUFFIX}")))
+    lost = dropped_total(folder)
+    if not lost:
+        return Finding("spool", "ok", f"{files} file(s) with events in {folder}")
+    remedy = (
+        "free the disk, raise tracker.spool_max_mib, or let the broker take larger messages; then delete "
+        f"{folder / DROPS} to count anew"
+    )
+    return Finding("spool", "note", f"{lost} event(s) were lost by producers that have ended", remedy)
 
 
 def _browser() -> Finding:
