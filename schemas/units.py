@@ -48,11 +48,6 @@ def w_from_kwh(energy_kwh: float, over_s: float) -> float:
     return energy_kwh * J_PER_KWH / over_s
 
 
-def kg_from_g(mass_g: float) -> float:
-    """Gram to kilogram."""
-    return mass_g / G_PER_KG
-
-
 def emissions_kg(energy_kwh: float, g_per_kwh: float) -> float:
     """Operational emissions E × I (ISO/IEC 21031, SCI), in kg CO2e."""
     return energy_kwh * g_per_kwh / G_PER_KG

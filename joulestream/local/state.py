@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,6 @@ class StackState:
     def alive(self) -> bool:
         """Whether the supervisor that wrote this runs."""
         return is_alive(self.supervisor_pid, self.supervisor_create_time)
-
-    def with_service(self, name: str, service: ServiceState) -> StackState:
-        return replace(self, services={**self.services, name: service})
 
 
 def read_state(data_dir: Path) -> StackState | None:
