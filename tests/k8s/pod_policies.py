@@ -33,6 +33,7 @@ DRAIN_S = {
     "reconcile": 30.0,
     "retrain": 30.0,
 }
+LEAST_PROBE_S = 5
 RECOMMENDED = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|API_?KEY|PRIVATE_?KEY)", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE)
@@ -58,8 +59,18 @@ def has_probes(pod: Pod) -> Iterator[str]:
         if f"{container['name']}.probes" in pod.given:
             continue
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if f"{container['name']}.{probe}" in pod.given:
+                continue
             if not {"exec", "httpGet", "tcpSocket", "grpc"} & set(container.get(probe, {})):
                 yield f"{container['name']}: no {probe}"
+
+
+def probes_have_time(pod: Pod) -> Iterator[str]:
+    """A probe may take some seconds: on a busy node one second, the default, ends pods that are well."""
+    for container in pod.containers:
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if probe in container and container[probe].get("timeoutSeconds", 1) < LEAST_PROBE_S:
+                yield f"{container['name']}: {probe} has less than {LEAST_PROBE_S} s"
 
 
 def does_not_run_as_root(pod: Pod) -> Iterator[str]:
@@ -195,6 +206,7 @@ POLICIES: dict[str, Policy] = {
     for policy in (
         has_requests_and_limits,
         has_probes,
+        probes_have_time,
         does_not_run_as_root,
         has_read_only_root,
         drops_all_capabilities,

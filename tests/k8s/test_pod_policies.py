@@ -75,6 +75,16 @@ FAULTS: list[tuple[str, str, Change]] = [
         lambda spec: _container(spec)["livenessProbe"].pop("httpGet"),
     ),
     ("has_probes", "a sidecar without one", _sidecar),
+    (
+        "probes_have_time",
+        "the default",
+        lambda spec: _container(spec)["livenessProbe"].pop("timeoutSeconds"),
+    ),
+    (
+        "probes_have_time",
+        "too little",
+        lambda spec: _container(spec)["readinessProbe"].update(timeoutSeconds=2),
+    ),
     ("does_not_run_as_root", "root", lambda spec: spec["securityContext"].update(runAsUser=0)),
     ("does_not_run_as_root", "root in the container", lambda spec: _context(spec).update(runAsUser=0)),
     ("does_not_run_as_root", "group 0", lambda spec: spec["securityContext"].update(runAsGroup=0)),
