@@ -40,6 +40,8 @@ SPARK: Mapping[str, str] = {
     # ms. The first call also loads the classes of the client: a busy node can need longer than the 10 s of Spark.
     "spark.kubernetes.driver.connectionTimeout": "60000",
     "spark.kubernetes.driver.requestTimeout": "60000",
+    # A driver ends at the third executor that failed: within an hour, not in all its life.
+    "spark.executor.failuresValidityInterval": "1h",
     # Executors mount the ConfigMap themselves, and make no Service and no volume: the driver needs no right to.
     "spark.kubernetes.executor.disableConfigMap": "true",
     "spark.kubernetes.driver.service.deleteOnTermination": "false",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from joulestream import __version__
+from joulestream.cluster.cluster_mode import write_cluster_mode
 from joulestream.images.catalogue import PYTHON, image
 from joulestream.images.locked import locked_for
 from joulestream.images.staging import fill, machine
@@ -41,6 +42,7 @@ def make_package(
         made.append(Path(shutil.copyfile(ROOT / "spark_jobs" / source, folder / f"{name}.py")))
     made += [Path(shutil.copyfile(ROOT / "conf" / name, folder / name)) for name in OPTIONS]
     made += _jars(folder / "jars", say)
+    made += write_cluster_mode(folder / "kubernetes")
     pins = locked_for(ROOT, image("stream").extras[:1], PYTHON, machine())
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(f"{pin.line}\n" for pin in pins if pin.name != "pyspark"))

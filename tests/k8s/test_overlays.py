@@ -116,7 +116,6 @@ def comparable(pod: Thing, without: set[str]) -> dict[str, Any]:
     """What must be the same whoever makes the pod; `without`: environment and volumes that only one way needs."""
     spec, container = pod["spec"], pod["spec"]["containers"][0]
     keys = ("image", "envFrom", "securityContext")
-    probes = ("startupProbe", "readinessProbe", "livenessProbe")
     whole = (
         "serviceAccountName",
         "terminationGracePeriodSeconds",
@@ -130,7 +129,7 @@ def comparable(pod: Thing, without: set[str]) -> dict[str, Any]:
     return {
         "labels": labels,
         **{key: container.get(key) for key in keys},
-        **{probe: container.get(probe, {}).get("exec") for probe in probes},
+        "livenessProbe": container.get("livenessProbe", {}).get("exec"),
         **{f"pod.{key}": spec.get(key) for key in whole},
         "env": [one for one in container.get("env", ()) if one["name"] not in without],
         "mounts": [one for one in container["volumeMounts"] if one["name"] not in without],
@@ -149,6 +148,14 @@ def test_an_operators_pods_are_those_of_base(things_of: ThingsOf, operator: str,
     # In cluster mode Spark brings its own configuration folder, its master, and the driver's name.
     only_one = {"SPARK_CONF_DIR", "JOULE_STREAM_MASTER", "POD_NAME", "spark-conf", "spark-local-dir-1"}
     assert comparable(template(things_of, operator, role), only_one) == comparable(ours, only_one)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_executors_find_the_driver_before_they_work(things_of: ThingsOf, operator: str) -> None:
+    """Our own Service leads to a pod that is not ready; the one that Spark makes does not."""
+    assert named(things_of("base"), "Service", "stream-driver")["spec"]["publishNotReadyAddresses"] is True
+    (container,) = template(things_of, operator, "driver")["spec"]["containers"]
+    assert {"startupProbe", "readinessProbe"} & container.keys() == set()
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -67,8 +67,12 @@ def _template(thing: Thing, template: Thing, **more: Any) -> Pod:
 
 
 def _spark_gives(name: str, cores: object, memory: object) -> frozenset[str]:
-    """What Spark sets in its container by its own settings: `cores` is the limit of CPUs."""
-    given = {f"{name}.cpu"} if cores else set()
+    """What Spark sets in its container by its own settings: `cores` is the limit of CPUs.
+
+    A driver must be ready before its executors are (test_overlays.py), so it has no probe that says when.
+    """
+    given = {f"{DRIVER}.startupProbe", f"{DRIVER}.readinessProbe"}
+    given |= {f"{name}.cpu"} if cores else set()
     return frozenset(given | ({f"{name}.memory"} if memory else set()))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,15 +34,22 @@ def forwarded(kubectl: Kubectl, service: str, port: int) -> Iterator[str]:
 
 
 def healthy(address: str) -> None:
-    """Raise PipelineError unless the dashboard's own health check says ok."""
-    with urllib.request.urlopen(f"{address}/_stcore/health", timeout=20) as answer:  # noqa: S310 - our own address
-        if answer.status != 200:
-            raise PipelineError(f"the dashboard's health check answers {answer.status}")
+    """Raise PipelineError unless the dashboard's own health check says ok, RetryableError where nothing answers."""
+    try:
+        urllib.request.urlopen(f"{address}/_stcore/health", timeout=20).close()  # noqa: S310 - our own address
+    except urllib.error.HTTPError as error:
+        raise PipelineError(f"the dashboard's health check answers {error.code}") from None
+    except OSError as error:
+        raise RetryableError(f"{address} does not answer ({error})") from None
 
 
 def screenshot(address: str, expected: str, file: Path, wait_s: float = 90.0) -> None:
-    """Open a page, wait for a text on it, and keep a picture. Raises PipelineError where the text never comes."""
+    """Open a page, wait for a text on it, and keep a picture.
+
+    Raises PipelineError where the text never comes, RetryableError where the browser cannot open the page.
+    """
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.common.by import By
 
     paths = browser_paths()
@@ -51,15 +59,23 @@ def screenshot(address: str, expected: str, file: Path, wait_s: float = 90.0) ->
     options.binary_location = paths[0]
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1800"):
         options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
     try:
-        browser.get(address)
-        until = time.monotonic() + wait_s
-        while expected not in (text := browser.find_element(By.TAG_NAME, "body").text):
-            if time.monotonic() > until:
-                raise PipelineError(f"{address} never shows {expected!r}, but {text[:300]!r}")
-            time.sleep(1)
-        time.sleep(3)  # for the charts below the text
-        browser.save_screenshot(str(file))
-    finally:
-        browser.quit()
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
+        try:
+            browser.get(address)
+            _await(lambda: browser.find_element(By.TAG_NAME, "body").text, expected, address, wait_s)
+            time.sleep(3)  # for the charts below the text
+            browser.save_screenshot(str(file))
+        finally:
+            browser.quit()
+    except WebDriverException as error:
+        raise RetryableError(f"the browser cannot show {address}: {error.msg}") from None
+
+
+def _await(read: Callable[[], str], expected: str, address: str, wait_s: float) -> None:
+    """Wait until a page has a text. Raises PipelineError."""
+    until = time.monotonic() + wait_s
+    while expected not in (text := read()):
+        if time.monotonic() > until:
+            raise PipelineError(f"{address} never shows {expected!r}, but {text[:300]!r}")
+        time.sleep(1)
