@@ -62,7 +62,7 @@ def test_servers_that_are_away_are_said_before_a_scrape_gives_up() -> None:
         found = values(collector.samples())
         took_s = time.monotonic() - began
         problem = collector.parts[0].problem or ""
-    assert took_s < 8
+    assert took_s < 10, "that is when Prometheus gives up, unless it is told otherwise"
     assert [found[f"{name}_up",] for name in ("store", "kafka", "dashboard")] == [0, 0, 0]
     assert {key[0] for key in found} == {
         *("build_info", "store_up", "kafka_up", "dashboard_up", "exporter_refused_requests_total"),

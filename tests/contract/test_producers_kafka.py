@@ -13,6 +13,7 @@ from joulestream.local.topics import ensure_topics
 from producers.publisher import kafka_publisher
 from schemas.topics import TRAINING_EVENTS
 from tests.kafka_topics import events_of
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
@@ -44,11 +45,8 @@ def test_outage_and_kill_lose_nothing_and_repeat_nothing(kafka_bootstrap: str, t
     adopter = kafka_publisher(Kafka(bootstrap=kafka_bootstrap), tmp_path / "spool", "adopter", 1.0)
     adopter.send(TRAINING_EVENTS, "other", b"{}")
     assert adopter.flush(30.0)
-    while list((tmp_path / "spool").glob("*.db")) != [tmp_path / "spool" / "adopter.spool.db"]:
-        assert not adopter.away
-        adopter._empty.acquire()
-        adopter._empty.wait(0.1)
-        adopter._empty.release()
+    own = tmp_path / "spool" / "adopter.spool.db"
+    until(lambda: list(own.parent.glob("*.db")) == [own])
     assert adopter.close(10.0)
     events = events_of(kafka_bootstrap, runs.values())
     for name, run in runs.items():

@@ -19,6 +19,7 @@ from joulestream.exporter.looks import Part
 from joulestream.exporter.otlp import Sender, address, sender_of
 from joulestream.exporter.samples import Buckets, Samples
 from schemas.errors import PipelineError
+from tests.waiting import until
 
 
 class Receiver(ThreadingHTTPServer):
@@ -135,11 +136,10 @@ def test_it_is_sent_every_so_often_and_once_more_at_the_end() -> None:
         one.every_s = 0.05
         thread = threading.Thread(target=one.run, args=(stop,))
         thread.start()
-        while len(server.taken) < 3:
-            stop.wait(0.02)
+        until(lambda: len(server.taken) >= 3)
         one.every_s = 60.0
         stop.set()
-        thread.join(10)
+        thread.join(60)
         n_taken = len(server.taken)
     assert n_taken >= 4
 
