@@ -119,7 +119,7 @@ DEFINITIONS: dict[str, Definition] = {
         "Measured or estimated",
         "kind",
         "Whether the energy comes from a meter, from a model of the device, or from both.",
-        "As the sender says; estimated spans are drawn dotted.",
+        "As the sender says; estimated spans are drawn in orange, dotted beside measured ones.",
     ),
     "attributed": Definition(
         "Attributed",

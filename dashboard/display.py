@@ -99,10 +99,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def share(part: float | None, whole: float | None) -> str:
-    """A part as a percentage."""
+    """A part as a percentage; a little is not nothing."""
     if part is None or not whole:
         return NOT_KNOWN
-    return f"{100 * part / whole:.0f} %"
+    percent = 100 * part / whole
+    return "< 1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
 
 
 def duration(seconds: float | None) -> str:

@@ -216,6 +216,7 @@ overflow-wrap:anywhere;min-width:4.6rem}
 [data-testid="stExpander"] summary{padding-top:.35rem;padding-bottom:.35rem;font-size:.875rem}
 [data-testid="stButtonGroup"]>[role="toolbar"]{flex-wrap:wrap}
 [data-testid="stStatusWidget"]{visibility:hidden}
+[data-stale="true"]{transition:opacity 1s ease-in 3s!important}
 @media(max-width:1100px){[data-testid="stColumn"]{min-width:22rem}}
 @media(max-width:640px){[data-testid="stMainBlockContainer"]{padding:4rem 1rem 2rem 1rem}}
 </style>"""

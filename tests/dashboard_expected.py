@@ -45,6 +45,8 @@ EXPECTED: dict[str, dict[str, tuple[str, ...]]] = {
             "Open its forecasts",
             "Energy by namespace: training",
             "kube-system-0",
+            "CO₂e at 381 g/kWh (average), Our World in Data",
+            "CO₂e unknown: the node names no region",
         ),
         "forecast": (
             "Forecast",

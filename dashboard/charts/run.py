@@ -17,7 +17,8 @@ from dashboard.power import Segment, Step
 from dashboard.store.rows import Energy, RunPoint
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy"}
-HEIGHT = 560
+# The height of a chart of two rows, and of three.
+HEIGHTS = (400, 560)
 
 
 def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: str) -> Chart:
@@ -27,7 +28,9 @@ def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: st
     sums = list(accumulate(value for _, value in known))
     unit_e = scale_for(ENERGY, sums)
     marks = [(p.at, getattr(p, measure)) for p in points if getattr(p, measure) is not None]
-    figure = _three_rows(f"Power ({unit_p.unit})", f"Energy so far ({unit_e.unit})", MEASURES[measure])
+    titles = [f"Power ({unit_p.unit})", f"Energy so far ({unit_e.unit})"]
+    figure = _rows([*titles, MEASURES[measure]] if marks else titles)
+    both = len({piece.estimated for piece in pieces if piece.power_w is not None}) > 1
     for estimated in (False, True):
         x, y = _stairs(pieces, estimated)
         if x:
@@ -35,7 +38,7 @@ def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: st
             line = {
                 "color": ORANGE if estimated else BLUE,
                 "width": 2,
-                "dash": "dot" if estimated else "solid",
+                "dash": "dot" if estimated and both else "solid",
             }
             trace = go.Scatter(
                 x=x,
@@ -50,9 +53,11 @@ def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: st
     _shade_gaps(figure, pieces)
     x, y = _broken([at for at, _ in known], unit_e.all(sums), pieces)
     figure.add_trace(_line(x, y, "Energy so far", GREEN, "dash", unit_e.unit), row=2, col=1)
-    x, y = _broken([at for at, _ in marks], [value for _, value in marks], pieces)
-    _add_measure(figure, x, y, measure)
-    figure.update_xaxes(title_text="Event time (UTC)", row=3, col=1)
+    if marks:
+        x, y = _broken([at for at, _ in marks], [value for _, value in marks], pieces)
+        _add_measure(figure, x, y, measure)
+    figure.update_xaxes(type="date")
+    figure.update_xaxes(title_text="Event time (UTC)", row=3 if marks else 2, col=1)
     summary = _summary(pieces, sums, [value for _, value in marks], measure)
     table: dict[str, Sequence[Any]] = {
         "Interval ends (UTC)": [display.day_and_time(p.at) for p in points],
@@ -64,7 +69,7 @@ def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: st
         "Step": [p.step for p in points],
         "Measurement": [display.known(p.measurement) for p in points],
     }
-    return Chart(laid_out(figure, HEIGHT), summary, table)
+    return Chart(laid_out(figure, HEIGHTS[bool(marks)]), summary, table)
 
 
 def over_progress(steps: Sequence[Step], axis: str, measure: str) -> Chart:
@@ -74,13 +79,15 @@ def over_progress(steps: Sequence[Step], axis: str, measure: str) -> Chart:
     sums = list(accumulate(step.energy_kwh or 0.0 for step in steps))
     unit_e = scale_for(ENERGY, sums)
     values = [getattr(step, measure) for step in steps]
-    figure = _three_rows(f"Power ({unit_p.unit})", f"Energy so far ({unit_e.unit})", MEASURES[measure])
+    known = [value for value in values if value is not None]
+    titles = [f"Power ({unit_p.unit})", f"Energy so far ({unit_e.unit})"]
+    figure = _rows([*titles, MEASURES[measure]] if known else titles)
     power = _line(x, unit_p.all(step.power_w for step in steps), "Power", BLUE, "solid", unit_p.unit)
     figure.add_trace(power, row=1, col=1)
     figure.add_trace(_line(x, unit_e.all(sums), "Energy so far", GREEN, "dash", unit_e.unit), row=2, col=1)
-    _add_measure(figure, x, values, measure)
-    figure.update_xaxes(title_text=axis.capitalize(), row=3, col=1)
-    known = [value for value in values if value is not None]
+    if known:
+        _add_measure(figure, x, values, measure)
+    figure.update_xaxes(title_text=axis.capitalize(), row=3 if known else 2, col=1)
     ends = f"{axis} {x[0]:,g} to {x[-1]:,g}" if x else f"no {axis} known"
     summary = f"Over {ends}: {display.energy(sums[-1] if sums else None)} used{_trend(known, measure)}."
     table: dict[str, Sequence[Any]] = {
@@ -90,7 +97,7 @@ def over_progress(steps: Sequence[Step], axis: str, measure: str) -> Chart:
         "Loss": [step.loss for step in steps],
         "Accuracy": [step.accuracy for step in steps],
     }
-    return Chart(laid_out(figure, HEIGHT), summary, table)
+    return Chart(laid_out(figure, HEIGHTS[bool(known)]), summary, table)
 
 
 def devices(energy: Energy) -> Chart | None:
@@ -132,11 +139,16 @@ def devices(energy: Energy) -> Chart | None:
     return Chart(figure, f"By device: {', '.join(words)}.", table)
 
 
-def _three_rows(first: str, second: str, third: str) -> go.Figure:
+def _rows(titles: Sequence[str]) -> go.Figure:
+    """One row per title, the first one higher, over one x axis."""
     figure = make_subplots(
-        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.4, 0.3, 0.3]
+        rows=len(titles),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.05,
+        row_heights=[0.4, *(0.3 for _ in titles[1:])],
     )
-    for row, title in enumerate((first, second, third), start=1):
+    for row, title in enumerate(titles, start=1):
         figure.update_yaxes(title_text=title, row=row, col=1)
     return figure
 

@@ -70,7 +70,9 @@ def rejected_by_reason(reasons: Sequence[tuple[str, int]]) -> Chart:
             orientation="h",
             marker={"color": BLUE},
             text=[f"{n:,}" for _, n in reasons],
-            textposition="auto",
+            textposition="outside",
+            textangle=0,
+            cliponaxis=False,
             hovertemplate="%{x:,}<extra></extra>",
         )
     )

@@ -225,4 +225,14 @@ def flattened(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
         for number_of, item in enumerate(value, start=1):
             yield from flattened(item, f"{above} {number_of}")
     elif value is not None:
-        yield above or "value", str(value)
+        yield above or "value", said(value)
+
+
+def said(value: Any) -> str:
+    """A single value: six digits of a number, a time in UTC."""
+    at = date(value)
+    if at is not None:
+        return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"
+    return str(value)

@@ -112,8 +112,8 @@ def scores(target: str, horizon_s: int, newest: datetime) -> None:
             tables.scaled("Naive", POWER, naive, "strong_naive", beside=served),
             tables.text("Better naive", [row.naive_name if row.n else None for row in rows]),
             tables.numbers("Error ÷ naive", [row.ratio for row in rows], "skill"),
-            tables.text("Cov. 80 %", [percent(row.coverage(80)) for row in rows], "coverage"),
-            tables.text("Cov. 90 %", [percent(row.coverage(90)) for row in rows], "coverage"),
+            tables.text("80 % coverage", [percent(row.coverage(80)) for row in rows], "coverage"),
+            tables.text("90 % coverage", [percent(row.coverage(90)) for row in rows], "coverage"),
         ]
         widgets.run_table(columns, "scores", "Errors and coverage", height="content")
         widgets.note(

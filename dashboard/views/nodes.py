@@ -67,23 +67,20 @@ def listing(chosen: str | None, names: tuple[str, ...]) -> None:
         st.rerun()
     known = factors(names)
     widgets.run_table(columns(found, known), "nodes", "All nodes")
-    for said in intensities(known):
-        widgets.note(said)
+    widgets.facts([(listed(nodes), said) for said, nodes in intensities(known).items()])
 
 
-def intensities(known: Factors) -> list[str]:
-    """What the emissions were made with, and of which nodes they are not known, and why."""
+def intensities(known: Factors) -> dict[str, list[str]]:
+    """What the emissions were made with, or why they are not known; each with the nodes it holds for."""
     nodes_of: dict[str, list[str]] = {}
     for node_id, factor in known.items():
         said = (
-            f"CO₂e unknown, as {factor}"
+            f"CO₂e unknown: {factor}"
             if isinstance(factor, str)
-            else f"CO₂e at {display.figures(factor.g_per_kwh)} g/kWh, {factor.kind}; {factor.source}"
+            else f"CO₂e at {display.figures(factor.g_per_kwh)} g/kWh ({factor.kind}), {factor.source}"
         )
         nodes_of.setdefault(said, []).append(shortened(node_id))
-    if len(nodes_of) == 1:
-        return [f"{next(iter(nodes_of))}."]
-    return [f"{listed(names)}: {said}." for said, names in nodes_of.items()]
+    return nodes_of
 
 
 def listed(names: list[str]) -> str:

@@ -98,26 +98,39 @@ def look_ahead() -> None:
             Card("Budgets at risk", f"{at_risk:,} of {len(budgets):,}", "budget_probability"),
         ]
     )
+    if whole and not fresh:
+        st.caption(f"No run sends energy now: nothing is forecast of the next hour of {whose}.")
+    elif whole and next_hour is None:
+        st.caption("The next hour is forecast every 15 minutes; the first such forecast is still to come.")
 
 
 def health(leases: tuple[Lease, ...], progress: tuple[Progress, ...], now: datetime) -> str:
     """One word on the stream: running, behind, stopped or not started."""
     if not leases and not progress:
         return "not started"
-    silent = now - timedelta(seconds=3 * context.settings().stream.lease_s)
-    alive = [lease for lease in leases if lease.renewed_at and lease.renewed_at >= silent]
-    if len(alive) < max(1, len(leases)):
+    if not leases or not all(is_alive(lease, now) for lease in leases):
         return STOPPED
     behind = sum(batch.lag or 0 for batch in progress)
     return f"{behind:,} behind" if behind else "up to date"
 
 
+def is_alive(lease: Lease, now: datetime) -> bool:
+    """Whether the process that drives a query has said so lately."""
+    silent = now - timedelta(seconds=3 * context.settings().stream.lease_s)
+    return lease.renewed_at is not None and lease.renewed_at >= silent
+
+
 def sources(found: Overview) -> str:
-    """Where the emissions' factors come from, and how the energy was obtained."""
+    """Where the emissions' factors come from, the countries of one table together, and how energy was obtained."""
     whole = found.total.emissions_kg
+    of_table: dict[str, list[str]] = {}
+    for share in found.sources[:3]:
+        table, country, code = display.known(share.source).partition(", country ")
+        part = display.share(share.emissions_kg, whole)
+        of_table.setdefault(table, []).append(f"{code} ({part})" if country else f"({part})")
     parts = [
-        f"{display.known(share.source)} ({display.share(share.emissions_kg, whole)})"
-        for share in found.sources[:3]
+        f"{table} {parts[0]}" if parts[0].startswith("(") else f"{table}: {', '.join(parts)}"
+        for table, parts in of_table.items()
     ]
     more = f", and {len(found.sources) - 3} more" if len(found.sources) > 3 else ""
     kinds = ", ".join(f"{n:,} {kind or 'not known'}" for kind, n in found.measurements)

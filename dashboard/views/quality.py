@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import streamlit as st
 
 from dashboard import context, display, tables, widgets
 from dashboard.charts import system
-from dashboard.store import Account, Quality
+from dashboard.store import Account, Lease, Quality
 from dashboard.tables import Column
 from dashboard.text import shortened
+from dashboard.views.overview import is_alive
 from dashboard.widgets import Card
 from schemas.reasons import REASONS
 
@@ -89,7 +92,7 @@ def query_columns() -> list[Column]:
     rows = [(query, leases.get(query), batch) for query, batch in last.items()]
     return [
         tables.text("Query", [query for query, _, _ in rows]),
-        tables.text("State", [lease.state if lease else None for _, lease, _ in rows]),
+        tables.text("State", [state(lease, now) for _, lease, _ in rows]),
         tables.text(
             "Last sign of life",
             [display.ago(lease.renewed_at, now) if lease else None for _, lease, _ in rows],
@@ -104,6 +107,13 @@ def query_columns() -> list[Column]:
             "watermark",
         ),
     ]
+
+
+def state(lease: Lease | None, now: datetime) -> str | None:
+    """What the query's process last said of itself, or that it says nothing any more."""
+    if lease is None or is_alive(lease, now) or lease.state != "running":
+        return lease.state if lease else None
+    return "silent"
 
 
 def account_columns(accounts: tuple[Account, ...]) -> list[Column]:

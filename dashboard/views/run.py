@@ -195,7 +195,7 @@ def about(run: Run) -> Sequence[tuple[str, str]]:
         ("Framework", display.known(run.framework)),
         ("Environment", display.known(run.environment)),
         ("Nodes", display.known(", ".join(run.nodes) or run.node_id)),
-        ("Ranks", display.known(", ".join(run.ranks))),
+        ("Ranks", ranks(run)),
         ("Started", display.moment(run.started_at)),
         ("Last event", display.moment(run.last_event_at)),
         ("Ended", display.moment(run.ended_at) if run.ended_at else "not yet"),
@@ -207,6 +207,12 @@ def about(run: Run) -> Sequence[tuple[str, str]]:
             display.count(run.n_events) + (f" ({run.n_late:,} late)" if run.n_late is not None else ""),
         ),
     ]
+
+
+def ranks(run: Run) -> str:
+    """How many processes trained together, and which."""
+    named = f" ({', '.join(run.ranks)})" if len(run.ranks) > 1 else ""
+    return f"{len(run.ranks)}{named}" if run.ranks else "not known"
 
 
 def _two(last: float | None, best: float | None) -> str:
@@ -224,7 +230,7 @@ def provenance(run: Run) -> Sequence[tuple[str, str]]:
         ("Measured or estimated", display.known(run.measurement)),
         ("Meters", display.known(", ".join(run.meters))),
         ("Covered time", display.duration(run.covered_s)),
-        ("Gaps", display.duration(run.gap_s)),
+        ("Gaps", "none" if run.gap_s is not None and run.gap_s < 0.5 else display.duration(run.gap_s)),
         ("Region", display.known(run.region_iso)),
         ("Carbon intensity", factor if run.carbon_intensity_g_per_kwh is not None else "not known"),
         ("Its source", display.known(run.carbon_intensity_source)),

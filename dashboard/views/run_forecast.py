@@ -77,19 +77,15 @@ def cards(forecast: RunForecast, now: datetime) -> list[Card]:
 
 def finished(forecast: RunForecast, actual_kwh: float) -> list[Card]:
     """The first forecast beside what came. The last one is no news: it is what the run used."""
+    first = forecast.history[0].energy_kwh if forecast.history else None
+    came = Card("It was", display.energy(actual_kwh), "energy")
+    if first is None:
+        return [came]
     error = forecast.error_pct
-    first = forecast.history[0].energy_kwh if forecast.history else forecast.energy_kwh
-    early = (
-        [
-            Card("First forecast", display.energy(first.point), "completion"),
-            Card("Its 80 % interval", ends(first, display.ENERGY), "completion"),
-        ]
-        if first
-        else []
-    )
     return [
-        *early,
-        Card("It was", display.energy(actual_kwh), "energy"),
+        Card("First forecast", display.energy(first.point), "completion"),
+        Card("Its 80 % interval", ends(first, display.ENERGY), "completion"),
+        came,
         Card("Mean error", display.NOT_KNOWN if error is None else f"{error:.1f} %", "completion_error"),
     ]
 
@@ -104,6 +100,8 @@ def times(when: When) -> str:
 
 def method(forecast: RunForecast) -> str:
     """How the forecast was made, in words."""
+    if forecast.actual_energy_kwh is not None and not forecast.history:
+        return "The run ended before there was a forecast."
     done, total = forecast.epoch, forecast.total_epochs
     of = f", {done:,g} of {total:,g} done" if done is not None and total else ""
     similar = f"{display.count(forecast.n_similar)} similar past runs"
@@ -116,7 +114,8 @@ def method(forecast: RunForecast) -> str:
         "none": ("No estimate yet", "no epoch has ended and no similar run is known"),
     }
     head, default = words.get(forecast.method or "", ("By a method that is not known here", "see its note"))
-    note = (forecast.note or default).rstrip(".")
+    # The note of a run without an estimate ends with what the heading says.
+    note = (forecast.note or default).rstrip(".").removesuffix(": no estimate yet")
     return f"{head}: {note}. As of {display.moment(forecast.issued_at)}."
 
 

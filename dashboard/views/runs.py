@@ -13,6 +13,7 @@ from dashboard.text import shortened
 
 LIMIT = 1000
 MAX_COMPARED = 10
+SHOWN_ROWS, ROW_PX = 18, 35
 CHOICES = (
     ("Owner", "user", "user_id"),
     ("Model", "model", "model_name"),
@@ -46,12 +47,12 @@ def filters() -> tuple[RunFilter, str]:
             bind="query-params",
             placeholder="run, owner, model, dataset, project",
             max_chars=200,
-            width=300,
+            width=270,
         )
+        recency = st.selectbox("Active", list(ACTIVE), key="active", bind="query-params", width=150)
         statuses = st.pills(
             "Status", STATUSES[:-1], selection_mode="multi", key="status", bind="query-params"
         )
-        recency = st.selectbox("Active", list(ACTIVE), key="active", bind="query-params", width=150)
     picked: dict[str, tuple[str, ...]] = {}
     with st.container(horizontal=True):
         for label, key, name in CHOICES:
@@ -63,7 +64,7 @@ def filters() -> tuple[RunFilter, str]:
                     bind="query-params",
                     format_func=shortened,
                     placeholder="any",
-                    width=165,
+                    width=155,
                 )
             )
     wanted = RunFilter(
@@ -98,6 +99,7 @@ def listing(wanted: RunFilter, recency: str) -> None:
         "Runs that match the filters",
         on_select="rerun",
         selection_mode="multi-row",
+        height="content" if len(runs) <= SHOWN_ROWS else ROW_PX * (SHOWN_ROWS + 1),
     )
     chosen = [runs[row].run_id for row in event.selection.rows if row < len(runs)]
     with bar:

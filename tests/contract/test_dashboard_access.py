@@ -18,6 +18,7 @@ from dashboard.store.access import Person, SeesAll
 from joulestream.local.ports import any_free
 from joulestream.local.process import running
 from joulestream.local.store import find_document_server, store_service
+from schemas.carbon import intensity
 from tests.dashboard_seed import RUNS, filled, seed_normal
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -42,6 +43,7 @@ READS: Mapping[str, Call] = {
     "users": lambda s: s.users(),
     "models": lambda s: s.models(),
     "nodes": lambda s: s.nodes(),
+    "node_factors": lambda s: s.node_factors(["lab-node-1"], {}, 60.0),
     "node_windows": lambda s: s.node_windows("lab-node-1"),
     "node_runs": lambda s: s.node_runs("lab-node-1"),
     "pods": lambda s: s.pods(),
@@ -173,6 +175,8 @@ def test_messages_and_hosts_are_for_all_seers(everything: Store) -> None:
     assert ada.quality().recent == ()
     assert everything.nodes()
     assert ada.nodes() == ()
+    regions = [reads.node_factors(["lab-node-1"], {}, 60.0)["lab-node-1"] for reads in (everything, ada)]
+    assert regions == [intensity("DEU"), "the node names no region"]
     assert everything.pods()
     assert ada.pods() == ()
     assert all(lease.host is None for lease in ada.leases())

@@ -11,7 +11,9 @@ from pymongo import MongoClient, monitoring
 
 from conf.sections import MongoDB
 from dashboard.store import RunFilter, Store, StoreAway, connect
+from dashboard.store.node_factors import TOO_SLOW
 from dashboard.store.rows import Run
+from schemas.carbon import intensity
 from tests.dashboard_seed import HOSTILE, RUNS, filled, seed_hostile, seed_large, seed_normal
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -186,6 +188,15 @@ def test_a_node_is_split_without_a_rest(normal: Store) -> None:
     assert sum(share.energy_kwh or 0 for share in normal.node_runs("lab-node-1")) == pytest.approx(
         sum(window.attributed_kwh or 0 for window in windows), rel=1e-9
     )
+
+
+def test_a_node_has_the_intensity_of_the_region_that_it_names_or_why_there_is_none(normal: Store) -> None:
+    names = ("lab-node-1", "lab-node-2", "own")
+    found = normal.node_factors(names, {"own": "FRA"}, 60.0)
+    assert found["lab-node-1"] == intensity("DEU")
+    assert found["lab-node-2"] == "the node names no region"
+    assert found["own"] == intensity("FRA")
+    assert normal.node_factors(names, {}, 0.0)["lab-node-1"] == TOO_SLOW
 
 
 def test_pods_of_a_node_and_of_all_hold_what_is_charged_to_them(normal: Store) -> None:

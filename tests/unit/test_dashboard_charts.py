@@ -55,6 +55,27 @@ def test_an_estimated_span_differs_by_more_than_colour() -> None:
     assert {trace.line.dash for trace in traces[:2]} == {"solid", "dot"}
 
 
+def test_dots_are_left_to_runs_that_have_both_kinds_of_power() -> None:
+    traces = run_charts.over_time([Segment(T0, T0 + MIN, 1.0, True)], [], "loss").figure.data
+    assert (traces[0].name, traces[0].line.dash) == ("Power, estimated", "solid")
+
+
+def test_a_run_that_logs_no_loss_has_no_empty_row_and_its_axis_is_time() -> None:
+    points = [RunPoint(at=T0 + MIN, energy_kwh=8e-6, covered_s=60)]
+    figure = run_charts.over_time([Segment(T0, T0 + MIN, 0.5)], points, "loss").figure
+    assert {trace.name for trace in figure.data} == {"Power, measured", "Energy so far"}
+    assert (figure.layout.xaxis2.title.text, figure.layout.xaxis2.type) == ("Event time (UTC)", "date")
+    assert "yaxis3" not in figure.layout
+    by_step = run_charts.over_progress([Step(1, 0.5, 100.0, None, 0.9, False)], "step", "loss").figure
+    assert by_step.layout.xaxis2.title.text == "Step"
+    assert "yaxis3" not in by_step.layout
+
+
+def test_counts_of_rejected_messages_stand_upright_beside_their_bars() -> None:
+    bar = system.rejected_by_reason([("too_deep", 3)]).figure.data[0]
+    assert (bar.textposition, bar.textangle, bar.text) == ("outside", 0, ("3",))
+
+
 def test_progress_is_drawn_over_its_own_axis() -> None:
     steps = [Step(1, 0.5, 100.0, 2.0, None, False), Step(2, 0.5, 90.0, 1.0, None, False)]
     chart = run_charts.over_progress(steps, "epoch", "loss")

@@ -73,6 +73,11 @@ def test_a_share_of_nothing_is_not_known() -> None:
     assert display.share(1.0, 4.0) == "25 %"
 
 
+def test_a_little_share_is_not_nothing() -> None:
+    assert display.share(0.001, 4.0) == "< 1 %"
+    assert display.share(0.0, 4.0) == "0 %"
+
+
 def test_names_lose_no_meaning_in_html_and_plotly() -> None:
     assert for_html('<img src=x onerror="1">') == "&lt;img src=x onerror=&quot;1&quot;&gt;"
     assert for_plotly("<b>$e^x$</b> &lt;") == "&lt;b&gt;&#36;e^x&#36;&lt;/b&gt; &amp;lt;"

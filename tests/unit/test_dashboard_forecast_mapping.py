@@ -184,10 +184,35 @@ def test_a_run_without_total_epochs_shows_its_rate_and_a_finished_one_its_error(
         ("Per epoch", "500 Wh"),
         ("Time per epoch", "1 min"),
     ]
-    done = cards(run_forecast(energy_kwh={"point": 1.1}, actual_energy_kwh=1.0, error_pct=10.0), T0)
+    history = [{"epoch": 1, "energy_kwh": {"point": 1.1}}]
+    done = cards(run_forecast(history=history, actual_energy_kwh=1.0, error_pct=10.0), T0)
     assert {card.label: card.value for card in done}["Mean error"] == "10.0 %"
     soon = cards(run_forecast(energy_kwh={"point": 1.1}, finishes_at={"point": T0 + H}), T0)
     assert {card.label: card.value for card in soon}["Finishes in"] == "1 h"
+
+
+def test_a_run_that_ended_before_its_first_forecast_shows_what_it_was_and_no_forecast() -> None:
+    done = run_forecast(
+        method="none", note="the run has ended (completed)", energy_kwh={"point": 1.0}, actual_energy_kwh=1.0
+    )
+    assert [(card.label, card.value) for card in cards(done, T0)] == [("It was", "1.00 kWh")]
+    assert method(done) == "The run ended before there was a forecast."
+
+
+def test_a_run_without_an_estimate_says_so_once() -> None:
+    said = method(run_forecast(method="none", note="no epoch has ended: no estimate yet", issued_at=T0))
+    assert said.startswith("No estimate yet: no epoch has ended. As of ")
+
+
+def test_evidence_has_readable_numbers_and_times() -> None:
+    evidence = {"actual": 4.5448494058908295, "forecast_pct": 761919.0236712209, "w": 2.5e7, "n": 3, "at": T0}
+    assert dict(flattened(evidence)) == {
+        "actual": "4.54485",
+        "forecast_pct": "761919",
+        "w": "25000000",
+        "n": "3",
+        "at": f"{T0:%Y-%m-%d %H:%M:%S} UTC",
+    }
 
 
 def test_a_run_shows_the_intervals_of_energy_and_emissions() -> None:
