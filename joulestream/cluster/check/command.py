@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,10 @@ def _refused() -> str:
 
 def _dashboard(kubectl: Kubectl, pictures: Path) -> str:
     pictures.mkdir(parents=True, exist_ok=True)
-    for left in reversed(range(FORWARDS)):
-        try:
+    for _ in range(FORWARDS - 1):
+        with suppress(RetryableError):
             return _pictures(kubectl, pictures)
-        except RetryableError:
-            if not left:
-                raise
-    raise AssertionError
+    return _pictures(kubectl, pictures)
 
 
 def _pictures(kubectl: Kubectl, pictures: Path) -> str:

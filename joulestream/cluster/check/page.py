@@ -38,6 +38,7 @@ def healthy(address: str) -> None:
     try:
         urllib.request.urlopen(f"{address}/_stcore/health", timeout=20).close()  # noqa: S310 - our own address
     except urllib.error.HTTPError as error:
+        error.close()
         raise PipelineError(f"the dashboard's health check answers {error.code}") from None
     except OSError as error:
         raise RetryableError(f"{address} does not answer ({error})") from None
