@@ -189,7 +189,9 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
         text = f"{error}; set single keys, such as {env_name('kafka.bootstrap')}"
         raise ConfigError(_report([text, *problems])) from None
     except (ValueError, OSError) as error:
-        raise ConfigError(f"the settings file {_FILE.get()} cannot be read: {error}") from None
+        raise ConfigError(
+            f"the settings file {_FILE.get()} cannot be read: {error}; correct it, or name another in JOULE_CONFIG"
+        ) from None
     finally:
         _FILE.reset(token)
     if problems:

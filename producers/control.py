@@ -23,7 +23,14 @@ from conf.logs import inherit
 from conf.sections import Kafka
 from conf.trouble import Refused
 from producers.exits import Shield
-from producers.kafka_link import CONNECT_TIMEOUT_MS, listens, no_answer, quiet_vendor_log, words
+from producers.kafka_link import (
+    CONNECT_TIMEOUT_MS,
+    listens,
+    need_listener,
+    no_answer,
+    quiet_vendor_log,
+    words,
+)
 from schemas import reasons
 from schemas.checks import check_fields, require
 from schemas.errors import ContractError, RetryableError
@@ -150,7 +157,7 @@ class KafkaControl:
     ) -> None:
         quiet_vendor_log()
         self._kafka, self._bootstrap, self._probe = kafka, kafka.bootstrap, probe
-        self._need_broker()
+        need_listener(kafka, probe)
         kafka_knock(kafka)
         library = importlib.import_module("kafka")  # half a second that no training waits for
         self._errors = (importlib.import_module("kafka.errors").KafkaError, OSError, RuntimeError)
@@ -190,7 +197,7 @@ class KafkaControl:
         if not found and time.monotonic() - self._heard_s < PROBE_S:
             return ()
         if not found:
-            self._need_broker()
+            need_listener(self._kafka, self._probe)
         self._heard_s = time.monotonic()
         return [ControlMessage(record.key, record.value) for records in found.values() for record in records]
 
@@ -206,15 +213,12 @@ class KafkaControl:
             f"{RUN_CONTROL} at {self._bootstrap} {how}: {words(error)}"
         )
 
-    def _need_broker(self) -> None:
-        # Asked first, since the library leaves a socket open for each connection that is refused.
-        if not any(self._probe(address) for address in self._bootstrap.split(",")):
-            raise RetryableError(f"no Kafka broker listens at {self._bootstrap}")
-
     def _seek(self, place_of: Callable[[str, int], Any], since_ms: int) -> None:
         partitions = self._consumer.partitions_for_topic(RUN_CONTROL)
         if not partitions:
-            raise RetryableError(f"topic {RUN_CONTROL} is not on the broker at {self._bootstrap}")
+            raise RetryableError(
+                f"topic {RUN_CONTROL} is not on the broker at {self._bootstrap}; ./joule up creates it"
+            )
         places = [place_of(RUN_CONTROL, partition) for partition in sorted(partitions)]
         self._consumer.assign(places)
         # The ends before the search: what comes between the two is then found by either.

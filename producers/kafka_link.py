@@ -49,11 +49,8 @@ class KafkaLink:
 
     def __init__(self, kafka: Kafka, client_id: str, factory: Callable[..., Any] | None = None) -> None:
         quiet_vendor_log()
-        if factory is None and not any(listens(address) for address in kafka.bootstrap.split(",")):
-            # Asked first, since the library leaves a socket open for each connection that is refused.
-            raise RetryableError(
-                f"no Kafka broker listens at {kafka.bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
-            )
+        if factory is None:
+            need_listener(kafka)
         self._kafka = kafka
         kafka_knock(kafka)
         # Loaded here, in the publisher's thread: half a second that no training waits for.
@@ -125,6 +122,17 @@ class KafkaLink:
 def listens(address: str) -> bool:
     """Whether something takes connections at `host:port`."""
     return knocking.listens(address, CONNECT_TIMEOUT_MS / 1000)
+
+
+def need_listener(kafka: Kafka, probe: Callable[[str], bool] = listens) -> None:
+    """Raises RetryableError where nothing takes connections.
+
+    Asked before the library is, as it leaves a socket open for each connection that is refused.
+    """
+    if not any(probe(address) for address in kafka.bootstrap.split(",")):
+        raise RetryableError(
+            f"no Kafka broker listens at {kafka.bootstrap}; start it, or set JOULE_KAFKA_BOOTSTRAP"
+        )
 
 
 def no_answer(kafka: Kafka, error: BaseException) -> RetryableError:

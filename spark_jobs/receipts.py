@@ -71,7 +71,10 @@ def write(db: Db, prefix: str, tally: Tally) -> None:
     found = {page["_id"]: page for page in pages(prefix, tally)}
     present, refused = insert_new(db, documents.RECEIPTS, list(found.values()))
     if refused:
-        raise PipelineError(f"the store refused the receipt of a task: {next(iter(refused.values()))}")
+        why = next(iter(refused.values()))
+        raise PipelineError(
+            f"the store refused the receipt of a task: {why}; look at its log"
+        )
     for i in present:
         db[documents.RECEIPTS].replace_one({"_id": i}, found[i], upsert=True)
 

@@ -31,7 +31,9 @@ def matrix(data: Any) -> list[Series]:
     """The series of a query's answer (`resultType` `matrix`). Raises PipelineError on anything else."""
     try:
         if data["resultType"] != "matrix":
-            raise PipelineError(f"Prometheus answered with a {data['resultType']}; expected a matrix")
+            raise PipelineError(
+                f"Prometheus answered with a {data['resultType']}, expected a matrix; correct prometheus.url"
+            )
         return [_series(entry) for entry in data["result"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PipelineError(
