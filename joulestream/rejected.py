@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from dashboard.store import Reader
 from dashboard.store.reader import chunks
 from schemas.documents import REJECTED
+from schemas.lookback import looks_back
 
 FACTS = (
     *("topic", "partition", "offset", "key", "length", "sha256", "truncated", "reason", "message", "field"),
@@ -21,7 +23,28 @@ def read_rejected(reader: Reader, query: Mapping[str, Any], limit: int) -> list[
     """The newest that match, without their bytes."""
     if query.keys() <= {"reason"}:
         return reader.newest(REJECTED, query, "first_seen_at", limit, FACTS, NEWEST_FIRST[1:])
-    return reader.find(REJECTED, query, FACTS, NEWEST_FIRST, limit)
+    if "topic" not in query:
+        return reader.find(REJECTED, query, FACTS, NEWEST_FIRST, limit)
+    first = {name: value for name, value in query.items() if name != "topic"}
+    if "first_seen_at" in first:
+        return _of_topic(reader, first, query["topic"], limit)
+    found: list[dict[str, Any]] = []
+    for since in looks_back(datetime.now(timezone.utc), "first_seen_at"):
+        found = _of_topic(reader, {**first, **since}, query["topic"], limit)
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _of_topic(reader: Reader, first: Mapping[str, Any], topic: str, limit: int) -> list[dict[str, Any]]:
+    """In two stages: no index has the topic, and the embedded server uses one only for all of the first."""
+    stages: list[dict[str, Any]] = [
+        {"$match": first},
+        {"$match": {"topic": topic}},
+        {"$sort": dict(NEWEST_FIRST)},
+        {"$limit": limit},
+    ]
+    return reader.aggregate(REJECTED, [*stages, {"$project": dict.fromkeys(FACTS, 1)}])
 
 
 def read_some(reader: Reader, ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from schemas import documents
+from schemas.lookback import looks_back
 from spark_jobs.store import Db, Doc
 
 OPEN = "open"
@@ -61,3 +62,16 @@ def reopen(db: Db, identity: str, why: str, at: datetime) -> bool:
     }
     was = {"_id": identity, "state": RESOLVED, "resolved_because": why}
     return bool(db[documents.ALERTS].update_one(was, change).modified_count)
+
+
+def newest(db: Db, state: str | None, rule: str | None, limit: int, at: datetime) -> list[Doc]:
+    """The newest alerts, at most `limit`; None does not restrict."""
+    found: list[Doc] = []
+    for since in looks_back(at, "raised_at"):
+        first = ({} if state is None else {"state": state}) | dict(since)
+        then = {} if rule is None else {"rule": rule}
+        ordered: list[Doc] = [{"$sort": {"raised_at": -1, "_id": 1}}, {"$limit": limit}]
+        found = list(db[documents.ALERTS].aggregate([{"$match": first}, {"$match": then}, *ordered]))
+        if len(found) >= limit:
+            break
+    return found

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from conf.links import budget_url, run_url
 from joulestream.alerting import alerts, stages
-from joulestream.alerting.budgets import Budget
 from joulestream.alerting.evaluation import Evaluation, forecast_doc
 from joulestream.alerting.periods import TOTAL
 from schemas import documents
@@ -16,9 +15,9 @@ from spark_jobs.store import Doc
 RULE = "budget"
 
 
-def alert_id_of(budget: Budget, basis: str, stage_pct: int, period: str) -> str:
-    """`_id` of the alert of a stage."""
-    return alerts.alert_id(RULE, budget.revision, f"{basis}-{stage_pct}", period)
+def alert_id_of(revision: str, basis: str, stage_pct: int, period: str) -> str:
+    """`_id` of the alert of a stage of a budget."""
+    return alerts.alert_id(RULE, revision, f"{basis}-{stage_pct}", period)
 
 
 def budget_alert(
@@ -33,7 +32,7 @@ def budget_alert(
     channels, stop_runs = to
     link = budget_url(base_url, budget.name) if budget.scope != "run" else run_url(base_url, str(budget.key))
     alert: Doc = {
-        "_id": alert_id_of(budget, step.basis, step.stage_pct, period.label),
+        "_id": alert_id_of(budget.revision, step.basis, step.stage_pct, period.label),
         "schema_version": documents.DOCUMENT_VERSION,
         "rule": RULE,
         "severity": stages.severity(step.basis, step.stage_pct),

@@ -76,8 +76,8 @@ class Outbox:
         if not channels:
             return 0
         entries = alerts.deliveries(channels, at)
-        empty = {"state": alerts.OPEN, "deliveries": []}
-        found = [doc["_id"] for doc in self._alerts.find(empty, {"_id": 1})]
+        empty = self._in_state({"state": alerts.OPEN}, {"deliveries": []}, {"_id": 1})
+        found = [doc["_id"] for doc in empty]
         filled = [
             self._alerts.update_one({"_id": i, "deliveries": []}, {"$set": {"deliveries": entries}})
             for i in found
@@ -89,24 +89,35 @@ class Outbox:
         if not channels:
             return 0
         since_until = {"$gte": at - NEWS_FOR, "$lte": at - STEADY}
-        over = {"state": alerts.RESOLVED, "resolved_at": since_until}
-        return self._follow(channels, over, {"$ne": alerts.RESOLVED}, alerts.RESOLVED, at) + self._follow(
-            channels, {"state": alerts.OPEN}, alerts.RESOLVED, alerts.REOPENED, at
-        )
+        over = {"resolved_at": since_until}
+        n_over = self._follow(channels, alerts.RESOLVED, over, {"$ne": alerts.RESOLVED}, alerts.RESOLVED, at)
+        return n_over + self._follow(channels, alerts.OPEN, {}, alerts.RESOLVED, alerts.REOPENED, at)
+
+    def _in_state(self, state: Doc, which: Mapping[str, Any], fields: Doc) -> Iterator[Doc]:
+        """Alerts in a state that fulfil more: of one stage with both the embedded server uses no index."""
+        return self._alerts.aggregate([{"$match": state}, {"$match": which}, {"$project": fields}])
 
     def _follow(
-        self, channels: Sequence[str], which: Mapping[str, Any], told: Any, about: str, at: datetime
+        self,
+        channels: Sequence[str],
+        state: str,
+        which: Mapping[str, Any],
+        told: Any,
+        about: str,
+        at: datetime,
     ) -> int:
         """Let deliveries that were sent tell what became of their alert, each by one conditional update."""
         sent = {"channel": {"$in": list(channels)}, "state": alerts.SENT, "about": told}
         n_due = 0
-        for doc in self._alerts.find({**which, "deliveries": {"$elemMatch": sent}}, {"deliveries": 1}):
+        told_once = {**which, "deliveries": {"$elemMatch": sent}}
+        for doc in self._in_state({"state": state}, told_once, {"deliveries": 1}):
             for place, entry in enumerate(doc["deliveries"]):
                 number = entry.get("follow_ups", 0)
                 was = _at(place, {**sent, "follow_ups": _exactly(number)})
                 due = {"about": about, "state": alerts.PENDING, "attempts": 0, "next_at": at}
                 now = _at(place, {**due, "follow_ups": number + 1})
-                change = self._alerts.update_one({"_id": doc["_id"], **which, **was}, {"$set": now})
+                same = {"_id": doc["_id"], "state": state, **which, **was}
+                change = self._alerts.update_one(same, {"$set": now})
                 n_due += change.modified_count
         return n_due
 

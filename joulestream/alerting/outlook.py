@@ -17,7 +17,8 @@ of runs that nobody has started, p10 is nothing and p90 twice the mean. CO2e: a 
 one, else energy × mean intensity so far.
 
 Limits: who stops working, or starts more runs than so far, is not foreseen; spreads are added as `spread` says.
-Where neither is known there is no forecast, and the note says so.
+Where neither is known there is no forecast, and the note says so: the mean power alone, with nothing running, would
+raise an alert after each job that is over.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ LEAST_SHARE = 24
 TARGETS = ("node", "user", "all")
 NO_FORECAST = "no forecast yet"
 RUN_ENDED = "the run has ended"
+NOTHING_RUNS = "nothing runs, so nothing is forecast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Forecasts:
             return Outlook(None, notes=(NO_FORECAST,))
         known = self._of_runs(budget, period, spent, at) or self._of_power(budget, period, spent, at)
         if known is None:
-            return Outlook(None, notes=(NO_FORECAST,))
+            idle = budget.scope not in ("run", "node") and not self._runs.active(budget)
+            return Outlook(None, notes=(NOTHING_RUNS if idle else NO_FORECAST,))
         end = known.amount.plus(so_far)
         if budget.scope != "run":
             end += _rest(known, period, spent.first_at, so_far, at)

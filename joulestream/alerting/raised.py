@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeAlias
 
-from joulestream.alerting.messages import RULE
+from joulestream.alerting import stages
+from joulestream.alerting.messages import alert_id_of
 from schemas import documents
 from spark_jobs.store import Db
 
@@ -27,11 +28,12 @@ class Raised:
 
     def read(self, revision: str, period: str) -> Known:
         """As the store has it now."""
-        prefix = f"{RULE}|{revision}|"
-        # `}` is the character after `|`: all alerts of this revision, by the beginning of their id.
-        query = {"_id": {"$gte": prefix, "$lt": prefix[:-1] + "}"}, "period": period}
+        # By name, not by the beginning of their id: the embedded server looks at all alerts for a range of ids.
+        ids = [
+            alert_id_of(revision, basis, stage, period) for basis in stages.BASES for stage in stages.STAGES
+        ]
         fields = {"basis": 1, "stage_pct": 1, "resolved_because": 1}
-        found = self._alerts.find(query, fields)
+        found = self._alerts.find({"_id": {"$in": ids}}, fields)
         known = {(doc["basis"], doc["stage_pct"]): doc.get("resolved_because") for doc in found}
         self._known[revision, period] = known
         return known

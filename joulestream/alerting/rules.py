@@ -27,7 +27,6 @@ from spark_jobs.store import Db, Doc
 
 log = logging.getLogger(__name__)
 
-BASES = (stages.ACTUAL, stages.FORECAST)
 SEEN_EVERY = timedelta(seconds=60)
 STATUS_EVERY = timedelta(seconds=30)
 REMOVED = "the budget was removed or changed"
@@ -124,11 +123,11 @@ class Rules:
         label = evaluation.period.label
         is_open = {(alert["basis"], alert["stage_pct"]) for alert in mine if alert["period"] == label}
         known = self._raised.of(evaluation.budget.revision, label)
-        if not any(self._is_new(evaluation, known, is_open, basis) for basis in BASES):
+        if not any(self._is_new(evaluation, known, is_open, basis) for basis in stages.BASES):
             return []
         known = self._raised.read(evaluation.budget.revision, label)
         raised = []
-        for basis in BASES:
+        for basis in stages.BASES:
             step = news(evaluation, known, basis)
             if step is not None:
                 to = self._channels(evaluation, step)
@@ -139,7 +138,7 @@ class Rules:
                 known[basis, step.stage_pct] = None
             for stage in stages.reached(evaluation.pct(basis)):
                 if known.get((basis, stage)) == BELOW:
-                    identity = alert_id_of(evaluation.budget, basis, stage, label)
+                    identity = alert_id_of(evaluation.budget.revision, basis, stage, label)
                     alerts.reopen(self._db, identity, BELOW, at)
                     known[basis, stage] = None
         return raised

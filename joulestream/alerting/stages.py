@@ -18,6 +18,7 @@ from dataclasses import dataclass
 STAGES = (50, 80, 90, 100)
 ACTUAL = "actual"
 FORECAST = "forecast"
+BASES = (ACTUAL, FORECAST)
 BACK_PCT = 5.0
 _SEVERITY = {
     ACTUAL: {50: "info", 80: "warning", 90: "warning", 100: "critical"},

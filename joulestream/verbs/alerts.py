@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dashboard.store.alerts import RULES
+from joulestream.alerting.budgets import CHANNELS
 from joulestream.alerting.opening import open_db
 from joulestream.context import context
 from joulestream.output import AsJson, DataDir, KafkaBootstrap, MongoUri, cell, print_json, print_table, say
@@ -29,22 +31,31 @@ class State(str, Enum):
 @app.command("ls")
 def ls(
     state: Annotated[State, typer.Option(help="Only those in this state.")] = State.ALL,
-    rule: Annotated[str | None, typer.Option(help="Only of this rule, such as budget.")] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"Only of this rule: {', '.join(RULES)}.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     data_dir: DataDir = None,
     mongodb_uri: MongoUri = None,
     as_json: AsJson = False,
 ) -> None:
     """List alerts, newest first."""
-    query = {"state": state.value} if state is not State.ALL else {}
-    if rule is not None:
-        query["rule"] = rule
+    from joulestream.alerting.alerts import newest
+    from joulestream.alerting.service import utc_now
+
+    if rule is not None and rule not in RULES:
+        problem = f"{rule!r} is no rule; expected one of {', '.join(RULES)}"
+        raise typer.BadParameter(problem, param_hint="--rule")
+    wanted = None if state is State.ALL else state.value
     with open_db(context(data_dir, {"mongodb.uri": mongodb_uri})) as db:
-        found = list(db[documents.ALERTS].find(query).sort("raised_at", -1).limit(limit))
+        found = newest(db, wanted, rule, limit, utc_now())
     if as_json:
         print_json([_public(doc) for doc in found])
         return
-    print_table([_row(doc) for doc in found], empty="no alerts")
+    filtered = wanted is not None or rule is not None
+    print_table([_row(doc) for doc in found], empty="no alerts match" if filtered else "no alerts")
+    if len(found) == limit:
+        say(f"the newest {limit}; give a larger --limit to see more")
 
 
 @app.command("show")
@@ -91,18 +102,22 @@ def try_channels(
     as_json: AsJson = False,
 ) -> None:
     """Send a test alert through the channels now. Exit code 1 if one does not take it, or none is configured."""
-    from joulestream.alerting.channels import configured, test_alert
+    from joulestream.alerting.channels import NOT_SET, configured, test_alert
     from joulestream.alerting.delivery import delivery_key
     from joulestream.alerting.service import utc_now
 
+    unknown = [name for name in channel or () if name not in CHANNELS]
+    if unknown:
+        said = f"{unknown[0]!r} is no channel; expected one of {', '.join(CHANNELS)}"
+        raise typer.BadParameter(said, param_hint="--channel")
     channels = configured(context(data_dir).settings)
     wanted = channel or list(channels)
     missing = [name for name in wanted if name not in channels]
-    if missing or not wanted:
-        raise PipelineError(
-            f"channel {', '.join(missing) or 'webhook, mail or command'} is not configured; set "
-            "alerts.webhook_url, alerts.smtp_host or alerts.command"
-        )
+    if missing:
+        needed = ", ".join(NOT_SET[name] for name in missing)
+        raise PipelineError(f"channel {', '.join(missing)} is not configured; set {needed}")
+    if not wanted:
+        raise PipelineError(f"no channel is configured; set one of {', '.join(NOT_SET.values())}")
     alert = test_alert(utc_now())
     results = []
     for name in wanted:

@@ -286,7 +286,17 @@ def test_a_period_goes_on_with_the_longest_forecast_power_that_fits(
     assert found.outlook.end.p90 == pytest.approx(10 + (3 + 6) * 2)
     assert found.outlook.at == datetime(2026, 3, 11, tzinfo=timezone.utc)
     old = look(stream_db, budget("b", scope, key, 50.0, period="day"), at + timedelta(hours=2))
-    assert (old.outlook.end, old.notes) == (None, ("no forecast yet",))
+    note = "no forecast yet" if scope == "node" else "nothing runs, so nothing is forecast"
+    assert (old.outlook.end, old.notes) == (None, (note,))
+
+
+def test_a_project_whose_runs_are_over_says_that_nothing_runs(stream_db: Db) -> None:
+    set_run(stream_db, "r", 5.0, "completed", project="p")
+    set_windows(stream_db, [window("run", "r", MONTH, 5.0)])
+    found = look(stream_db, budget("b", "project", "p", 50.0, period="month"))
+    assert (found.outlook.end, found.notes) == (None, ("nothing runs, so nothing is forecast",))
+    set_run(stream_db, "s", 1.0, project="p")
+    assert look(stream_db, budget("b", "project", "p", 50.0, period="month")).notes == ("no forecast yet",)
 
 
 def test_a_forecast_that_is_too_long_counts_with_its_share(stream_db: Db) -> None:

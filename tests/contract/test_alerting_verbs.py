@@ -137,6 +137,13 @@ def test_alerts_are_listed_shown_and_tried_again(db: Db) -> None:
     assert [alert["id"] for alert in told("alerts", "ls")] == ["b|1", "a|1"]
     assert [alert["id"] for alert in told("alerts", "ls", "--state", "open")] == ["a|1"]
     assert told("alerts", "ls", "--rule", "idle_gpu") == []
+    assert told("alerts", "ls", "--limit", "1")[0]["id"] == "b|1"
+    assert "a larger --limit" in joule("alerts", "ls", "--limit", "1").stderr
+    assert "no alerts match" in joule("alerts", "ls", "--rule", "idle_gpu").stderr
+    assert (
+        "'power' is no rule; expected one of budget"
+        in joule("alerts", "ls", "--rule", "power", code=2).stderr
+    )
     assert "webhook failed (try 20: the webhook answers 500)" in joule("alerts", "ls").stdout
     assert "limit 5; forecast p10 1.5" in joule("alerts", "show", "a|1").stdout
     assert told("alerts", "show", "a|1")["evidence"]["limit"] == 5.0
@@ -149,14 +156,15 @@ def test_alerts_are_listed_shown_and_tried_again(db: Db) -> None:
 
 def test_channels_can_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path))
-    with pytest.raises(PipelineError, match=r"not configured.*alerts\.webhook_url"):
+    with pytest.raises(PipelineError, match=r"no channel is configured.*alerts\.webhook_url"):
         joule("alerts", "test")
+    assert "'pager' is no channel" in joule("alerts", "test", "--channel", "pager", code=2).stderr
     with receiver(204, 500) as server:
         monkeypatch.setenv("JOULE_ALERTS_WEBHOOK_URL", server.url)
         assert told("alerts", "test") == [{"channel": "webhook", "taken": True, "problem": None}]
         assert server.posts[0].said["rule"] == "test"
         assert "answers 500" in joule("alerts", "test", code=1).stdout
-        with pytest.raises(PipelineError, match="channel mail is not configured"):
+        with pytest.raises(PipelineError, match=r"channel mail is not configured; set alerts\.smtp_host"):
             joule("alerts", "test", "--channel", "mail")
 
 

@@ -17,6 +17,9 @@ from pymongo import MongoClient, monitoring
 from conf.settings import load_settings
 from dashboard.store import Reader, Store
 from dashboard.store.access import Person
+from joulestream.alerting.alerts import newest
+from joulestream.alerting.outbox import Outbox
+from joulestream.alerting.raised import Raised
 from joulestream.exporter.nodes_part import NodesPart
 from joulestream.exporter.state_part import StatePart
 from joulestream.exporter.stream_part import StreamPart
@@ -156,9 +159,31 @@ def test_the_forecaster_reads_no_growing_collection_as_a_whole(world: World) -> 
     check(world, "history", lambda: read_history(world.db, dimensions, SINCE, NOW))
 
 
-@pytest.mark.parametrize("query", [{}, {"reason": "not_finite"}], ids=["all", "reason"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param({}, id="all"),
+        pytest.param({"reason": "not_finite"}, id="reason"),
+        pytest.param({"topic": "training.events"}, id="topic"),
+        pytest.param({"topic": "training.events", "first_seen_at": {"$gte": SINCE}}, id="topic since"),
+    ],
+)
 def test_the_rejected_messages_are_not_read_as_a_whole(world: World, query: Mapping[str, Any]) -> None:
     check(world, "dlq", lambda: read_rejected(Reader(world.client, NAME), query, 2))
+
+
+@pytest.mark.parametrize("rule", [None, "budget"])
+@pytest.mark.parametrize("state", [None, "open", "resolved"])
+def test_the_listed_alerts_are_not_read_as_a_whole(world: World, state: str | None, rule: str | None) -> None:
+    check(world, "alerts ls", lambda: newest(world.db, state, rule, 1, NOW))
+
+
+def test_the_alerts_process_reads_no_alerts_as_a_whole(world: World) -> None:
+    outbox, raised = Outbox(world.db, 5.0), Raised(world.db)
+    check(world, "fill", lambda: outbox.fill(["nothing"], NOW - timedelta(days=99)))
+    check(world, "follow", lambda: outbox.follow(["nothing"], NOW))
+    check(world, "due", lambda: list(outbox.due(NOW)))
+    check(world, "raised", lambda: raised.read("b@1", "2026-03"))
 
 
 def test_the_state_of_the_queries_is_not_read_from_all_batches(world: World) -> None:

@@ -116,6 +116,13 @@ def test_what_follows_an_alert_is_in_its_thread_though_its_message_changed(
     assert f"\n{change['status']}: 2026-01-31T13:00:00Z\n" in body
 
 
+def test_a_long_subject_begins_in_its_own_line(certificate: ssl.SSLContext) -> None:
+    with mail_server(certificate) as server:
+        told = "Budget b-run: run resnet-20260301-1f3a has used 1.02 of 1 kWh (102 %)."
+        Mail(settings(server.port)).deliver({**ALERT, "message": told}, "key")
+    assert f"Subject: [joulestream warning] {told}".encode() in server.mails[0].splitlines()
+
+
 def test_without_starttls_no_word_is_said() -> None:
     with mail_server() as server, pytest.raises(PipelineError, match="STARTTLS") as caught:
         Mail(settings(server.port, smtp_user="joule", smtp_password="pass")).deliver(ALERT, "key")

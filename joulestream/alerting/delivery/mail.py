@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.message import EmailMessage
+from email.policy import default
 from email.utils import format_datetime
 from typing import Any
 
@@ -21,6 +22,8 @@ from schemas.times import rfc3339
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314
 SUBJECT_CHARS = 150
+# Else a long subject begins in its second line, of which some readers show only the first; 998 is RFC 5322's longest.
+UNFOLDED = default.clone(max_line_length=998)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -83,7 +86,7 @@ class Mail:
     def _message(self, alert: Mapping[str, Any], key: str) -> EmailMessage:
         text = text_of(alert)
         told = alert.get("told", alert.get("message", ""))
-        message = EmailMessage()
+        message = EmailMessage(UNFOLDED)
         first = _CONTROL.sub(" ", f"[joulestream {alert.get('severity', '')}] {told}")[:SUBJECT_CHARS]
         follows = status_of(alert) != RAISED
         # One thread: the subject of the first mail, and a reference to it (RFC 5322, 3.6.4).

@@ -66,7 +66,8 @@ class Webhook:
             status = self._post(body, self._headers(body, key))
         except (OSError, http.client.HTTPException) as error:
             # Only the kind of error: its text may name the address.
-            raise RetryableError(f"the webhook does not answer ({type(error).__name__})") from None
+            how = f" within {self._timeout_s:g} s" if isinstance(error, TimeoutError) else ""
+            raise RetryableError(f"the webhook does not answer{how} ({type(error).__name__})") from None
         if 200 <= status < 300:
             return
         if status in PASSING or status >= 500:
