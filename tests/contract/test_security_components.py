@@ -12,10 +12,9 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,12 @@ from pymongo import MongoClient
 from conf.clients import kafka_options, mongo_options, spark_kafka_options
 from conf.settings import Settings, load_settings, secret_variables
 from joulestream.local.ports import HOST, any_free
-from joulestream.local.process import ROOT, end_group
+from joulestream.local.process import end_group
 from joulestream.local.topics import ensure_topics
 from schemas import documents
 from spark_jobs.store import Address
-from tests.contract.secure import DATABASE, KAFKA_PASSWORD, MONGO_PASSWORD, SECRETS, USER, Secure
+from tests.contract.secure import DATABASE, KAFKA_PASSWORD, MONGO_PASSWORD, USER, Secure
+from tests.contract.watched import Watched, hides
 
 pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(900)]
 
@@ -50,14 +50,6 @@ server_metadata_url = "http://{HOST}:1/.well-known/openid-configuration"
 # What Java itself says when Spark starts it, before there is any logging.
 JVM_SAYS = "WARNING: Using incubator modules: jdk.incubator.vector"
 READY_S, ALERT_S = 400.0, 120.0
-
-
-def hides(name: str, text: str) -> str:
-    """The text, seen to hold no secret."""
-    for secret in SECRETS:
-        at = text.find(secret)
-        assert at < 0, f"{name} shows a secret: …{text[max(0, at - 200) : at + 20]}…"
-    return text
 
 
 def secrets_of(secure: Secure, folder: Path) -> dict[str, str]:
@@ -78,17 +70,18 @@ def secrets_of(secure: Secure, folder: Path) -> dict[str, str]:
     }
 
 
-class Stack:
+class Stack(Watched):
     """`joule up` in the foreground, and the verbs that look at it."""
 
     def __init__(self, secure: Secure, folder: Path) -> None:
-        self.data, self.log = folder / "data", folder / "up.log"
+        self.data = folder / "data"
         hidden = folder / "hidden"
         hidden.mkdir()
         kafka = secure.kafka(password=KAFKA_PASSWORD, password_file=None)
         mongodb = secure.mongodb(username=None, password_file=None)
-        self.env = {**os.environ, **secure.variables(kafka=kafka, mongodb=mongodb)}
-        self.env |= {
+        env = {
+            **os.environ,
+            **secure.variables(kafka=kafka, mongodb=mongodb),
             **secrets_of(secure, hidden),
             "JOULE_DATA_DIR": str(self.data),
             "JOULE_ACCESS_LOGIN": "true",
@@ -103,46 +96,15 @@ class Stack:
             "JOULE_LOGS_LEVEL": "DEBUG",
             "JOULE_LOGS_FORMAT": "json",
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder / "up.log", env)
 
-    def begin(self) -> None:
-        command = [sys.executable, "-m", "joulestream", "up", "--exporter", "--port-base", str(any_free())]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self.env, cwd=ROOT, start_new_session=True
-            )
-
-    def wait(self, what: str, condition: Callable[[], bool], timeout_s: float) -> None:
-        assert self.process is not None
-        until_s = time.monotonic() + timeout_s
-        while not condition():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < until_s, f"no {what} in {timeout_s} s\n{self.log.read_text()}"
-            time.sleep(0.5)
+    def up(self) -> None:
+        port_base = ("--port-base", str(any_free()))
+        self.begin([sys.executable, "-m", "joulestream", "up", "--exporter", *port_base])
 
     def is_ready(self) -> bool:
         state = self.data / "state.json"
         return state.is_file() and json.loads(state.read_text())["phase"] == "ready"
-
-    def verb(self, *arguments: str) -> str:
-        """All that a verb prints, seen to hold no secret."""
-        done = subprocess.run(
-            [sys.executable, "-m", "joulestream", *arguments],
-            env=self.env,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        hides(" ".join(arguments), done.stdout + done.stderr)
-        return done.stdout
-
-    def family(self) -> list[psutil.Process]:
-        assert self.process is not None
-        leader = psutil.Process(self.process.pid)
-        return [leader, *leader.children(recursive=True)]
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -156,7 +118,7 @@ class Stack:
 def stack(secure: Secure, folder: Path) -> Iterator[Stack]:
     made = Stack(secure, folder)
     try:
-        made.begin()
+        made.up()
         yield made
     finally:
         made.end()

@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,30 +29,31 @@ from joulestream.local.process import ROOT
 from joulestream.local.topics import ensure_topics
 from schemas import documents
 from schemas.topics import NODE_METRICS, TRAINING_EVENTS
-from tests.contract.secure import DATABASE, SECRETS, STREAM, STREAM_PASSWORD, Secure
+from tests.contract.secure import DATABASE, STREAM, STREAM_PASSWORD, Secure
+from tests.contract.watched import Watched, hides
 from tests.messages import node, training
 
-pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(900)]
+WAIT_S = 300.0
 NEW_PASSWORD = "another-hunter2"
 REFUSED = f"refuses user '{STREAM}'"
 
 
-class Job:
+class Job(Watched):
     """The streaming job by spark-submit with Spark's own pages on, and all that it says and shows."""
 
     def __init__(self, secure: Secure, folder: Path) -> None:
-        self.secure, self.log, self.page = secure, folder / "stream.log", any_free()
+        self.secure, self.page = secure, any_free()
         # With the rights that it needs and no others.
         kafka = secure.kafka(username=STREAM, password_file=secure.passwords / STREAM)
-        self.env = {**os.environ, **secure.variables(kafka=kafka)}
-        self.env |= {"JOULE_DATA_DIR": str(folder), "JOULE_STREAM_TRIGGER_S": "1"}
-        java = find_java()
-        self._extra = {"JAVA_HOME": str(java.home), "SPARK_CONF_DIR": str(ROOT / "conf")}
-        self.process: subprocess.Popen[bytes] | None = None
+        env = {**os.environ, **secure.variables(kafka=kafka)}
+        super().__init__(
+            folder / "stream.log", {**env, "JOULE_DATA_DIR": str(folder), "JOULE_STREAM_TRIGGER_S": "1"}
+        )
         self.client: MongoClient[dict[str, Any]] = MongoClient(**mongo_options(secure.mongodb()))
         self.db = self.client[DATABASE]
 
-    def begin(self) -> None:
+    def submit(self) -> None:
         jars = ",".join(str(jar) for jar in sorted(load_settings().spark_jars_dir.glob("*.jar")))
         options = {
             "spark.ui.enabled": "true",
@@ -66,27 +65,12 @@ class Job:
         }
         command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[4]", "--jars", jars]
         command += [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "spark_jobs/stream.py"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**self.env, **self._extra, "PYSPARK_PYTHON": sys.executable},
-                cwd=ROOT,
-                start_new_session=True,
-            )
-
-    def wait(self, what: str, condition: Callable[[], bool], timeout_s: float = 120) -> None:
-        assert self.process is not None
-        until_s = time.monotonic() + timeout_s
-        while not condition():
-            assert self.process.poll() is None, f"the stream ended\n{self.text()[-3000:]}"
-            assert time.monotonic() < until_s, f"no {what} in {timeout_s} s\n{self.text()[-3000:]}"
-            time.sleep(0.2)
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
+        self.begin(
+            [*command, "spark_jobs/stream.py"],
+            JAVA_HOME=str(find_java().home),
+            SPARK_CONF_DIR=str(ROOT / "conf"),
+            PYSPARK_PYTHON=sys.executable,
+        )
 
     def runs(self) -> bool:
         return self.db[documents.LEASES].count_documents({"state": "running"}) == 2
@@ -100,21 +84,12 @@ class Job:
         ends = read_ends(self.secure.kafka())
         return all(written.get(place, 0) == end.end for place, end in ends.items())
 
-    def family(self) -> list[psutil.Process]:
-        assert self.process is not None
-        leader = psutil.Process(self.process.pid)
-        return [leader, *leader.children(recursive=True)]
-
     def shown(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://{HOST}:{self.page}{path}", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{self.page}{path}", timeout=240) as answer:
             return str(answer.read().decode())
 
     def end(self) -> None:
-        if self.process is not None:
-            for member in self.family() if self.process.poll() is None else []:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-            self.process.wait()
+        self.kill()
         self.client.close()
 
 
@@ -122,7 +97,7 @@ class Job:
 def job(secure: Secure, folder: Path) -> Iterator[Job]:
     made = Job(secure, folder)
     try:
-        made.begin()
+        made.submit()
         yield made
     finally:
         made.end()
@@ -144,59 +119,39 @@ def send(secure: Secure, first: int, count: int) -> None:
     producer.close()
 
 
-def audit(running: Job) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "joulestream", "audit", "--json"],
-        env=running.env,
-        cwd=ROOT,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def nothing_secret_in(name: str, text: str) -> None:
-    for secret in SECRETS:
-        at = text.find(secret)
-        assert at < 0, f"{name} shows a password: …{text[max(0, at - 200) : at + 20]}…"
-
-
 def test_the_stream_is_exact_shows_no_secret_and_waits_for_its_new_password(
     secure: Secure, tmp_path: Path
 ) -> None:
     ensure_topics(secure.kafka())
     with job(secure, tmp_path) as running:
         send(secure, 0, 6)
-        running.wait("lease", running.runs)
-        running.wait("first messages", running.settled)
+        running.wait("lease", running.runs, WAIT_S)
+        running.wait("first messages", running.settled, WAIT_S)
         for process in running.family():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                nothing_secret_in("the process list", " ".join(process.cmdline()))
-                nothing_secret_in("an environment", str(process.environ()))
+                hides("the process list", " ".join(process.cmdline()))
+                hides("an environment", str(process.environ()))
         application = json.loads(running.shown("/api/v1/applications"))[0]["id"]
         api = f"/api/v1/applications/{application}"
         for path in (f"{api}/environment", f"{api}/sql?details=true", "/environment/"):
             page = running.shown(path)
             assert "spark" in page.lower()
-            nothing_secret_in(path, page)
+            hides(path, page)
 
         secure.set_kafka_password(STREAM, NEW_PASSWORD)
-        running.wait("word of the refusal", lambda: REFUSED in running.text())
+        running.wait("word of the refusal", lambda: REFUSED in running.text(), WAIT_S)
         (secure.passwords / STREAM).write_text(f"{NEW_PASSWORD}\n")
-        running.wait("return", lambda: "Kafka is back" in running.text())
+        running.wait("return", lambda: "Kafka is back" in running.text(), WAIT_S)
         send(secure, 6, 4)
-        running.wait("all messages", running.settled)
+        running.wait("all messages", running.settled, WAIT_S)
 
-        found = audit(running)
+        found = json.loads(running.verb("audit", "--json"))
         assert found["verdict"] == "ok"
         ledger = found["sources"]["training"]["ledger"]
         assert (ledger["events"], ledger["kwh"]) == (10, 2.5)
         text = running.text()
     assert len(re.findall(rf"WARNING .*{REFUSED}", text)) <= 2  # one line for each query
-    nothing_secret_in("the log", text)
+    hides("the log", text)
     for file in tmp_path.rglob("*"):
         if file.is_file():
-            nothing_secret_in(str(file), file.read_text(errors="replace"))
+            hides(str(file), file.read_text(errors="replace"))
