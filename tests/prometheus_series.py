@@ -64,24 +64,3 @@ class FakeServer:
 
     def monotonic(self) -> float:
         return self.now_ms / 1000
-
-
-class Sink:
-    """Keeps what is sent. `away` of the next flushes fail."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str, bytes]] = []
-        self.away = 0
-        self.dropped = 0
-
-    def send(self, topic: str, key: str, value: bytes) -> None:
-        self.sent.append((topic, key, value))
-
-    def flush(self, timeout_s: float) -> bool:
-        if self.away:
-            self.away -= 1
-            return False
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        return True

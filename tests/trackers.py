@@ -11,31 +11,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from schemas.topics import TRAINING_EVENTS
+from tests.sinks import ListSink
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class ListSink:
-    """Keeps what is sent, which must be events of training runs under their own keys."""
-
-    dropped = 0
-
-    def __init__(self) -> None:
-        self.raw: list[bytes] = []
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(value) for value in self.raw]
+class RunSink(ListSink):
+    """Takes events of training runs only, each under its run's key."""
 
     def send(self, topic: str, key: str, value: bytes) -> None:
-        assert topic == "training.events"
+        assert topic == TRAINING_EVENTS
         assert key == json.loads(value)["run_id"]
-        self.raw.append(value)
-
-    def flush(self, timeout_s: float) -> bool:
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        return True
+        super().send(topic, key, value)
 
 
 def work(seconds: float = 0.15) -> None:
@@ -50,12 +38,8 @@ def run_script(body: str, tmp_path: Path, **popen: Any) -> subprocess.Popen[str]
     head = (
         "import os, signal, sys, time\n"
         "from producers.tracker import Tracker\n"
-        "class FileSink:\n"
-        "    dropped = 0\n"
-        f"    def send(self, topic, key, value): open({str(tmp_path / 'events')!r}, 'ab').write(value + b'\\n')\n"
-        "    def flush(self, timeout_s): return True\n"
-        "    def close(self, timeout_s): return True\n"
-        "def tracker(): return Tracker('r', sink=FileSink(), meters='simulated')\n"
+        "from tests.sinks import FileSink\n"
+        f"def tracker(): return Tracker('r', sink=FileSink({str(tmp_path / 'events')!r}), meters='simulated')\n"
     )
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", head + body],

@@ -34,7 +34,8 @@ from schemas.units import J_PER_KWH
 from spark_jobs.sources import NODE
 from tests import stream_model
 from tests.kafka_topics import ends, since
-from tests.prometheus_series import Sink, rise
+from tests.prometheus_series import rise
+from tests.sinks import ListSink
 from tests.stream_model import World
 
 pytestmark = pytest.mark.skipif(
@@ -106,7 +107,7 @@ class Scraped:
     api: PrometheusApi
     start_ms: int
     end_ms: int
-    live: Sink = field(default_factory=Sink)
+    live: ListSink = field(default_factory=ListSink)
 
 
 def wait_scraping(url: str, process: Popen[bytes], log: Path) -> None:
@@ -158,8 +159,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
             serving.join()
 
 
-def read(scraped: Scraped, start_ms: int, end_ms: int) -> Sink:
-    sink = Sink()
+def read(scraped: Scraped, start_ms: int, end_ms: int) -> ListSink:
+    sink = ListSink()
     Ingest(scraped.api, Rules(max_gap_ms=GAP_MS), sink, SystemClock()).backfill(start_ms, end_ms)
     return sink
 

@@ -25,7 +25,7 @@ from producers.tracker import Tracker
 from schemas.errors import ContractError, PipelineError, RetryableError
 from schemas.topics import RUN_CONTROL
 from tests.kafka_topics import events_of
-from tests.trackers import ListSink
+from tests.trackers import RunSink
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def reader(bootstrap: str, run_id: str, since: datetime) -> ControlReader:
 
 
 def test_a_tracked_run_stops_when_the_command_line_asks(kafka: str, run_id: str) -> None:
-    sink = ListSink()
+    sink = RunSink()
     with Tracker(run_id, sink=sink, meters="simulated", on_budget="stop") as run:
         for step in range(10_000):
             run.log(step=step)
@@ -77,7 +77,7 @@ def test_a_tracked_run_stops_when_the_command_line_asks(kafka: str, run_id: str)
 
 
 def test_a_run_that_ignores_budgets_is_not_stopped(kafka: str, run_id: str) -> None:
-    sink = ListSink()
+    sink = RunSink()
     with Tracker(run_id, sink=sink, meters="simulated") as run:
         request_stop(Kafka(bootstrap=kafka), run_id, None, now())
         for step in range(20):

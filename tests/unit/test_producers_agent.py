@@ -12,7 +12,6 @@ import threading
 from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -26,6 +25,7 @@ from producers.ports import Instant, Sampler
 from producers.registry import Registry
 from producers.spool import SUFFIX, orphans
 from schemas.parse import parse_node
+from tests.sinks import ListSink
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,22 +43,6 @@ class ManualClock:
 
     def monotonic(self) -> float:
         return self.at_s
-
-
-class ListSink:
-    dropped = 0
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str, bytes]] = []
-
-    def send(self, topic: str, key: str, value: bytes) -> None:
-        self.sent.append((topic, key, value))
-
-    def flush(self, timeout_s: float) -> bool:
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        return True
 
 
 class Ticks(threading.Event):
@@ -86,21 +70,17 @@ def agent(
     return NodeAgent("node-1", "fr", interval_s, Machine(meters), consumers, sink, clock, host)
 
 
-def samples(sink: ListSink) -> list[dict[str, Any]]:
-    return [json.loads(value) for _, _, value in sink.sent]
-
-
 def test_samples_add_up_to_the_truth_and_are_accepted(tmp_path: Path) -> None:
     clock, sink, meter = ManualClock(), ListSink(), SimulatedMeter(5, gpus=2)
     agent(tmp_path, clock, sink, meter).run(Ticks(clock, 20))
-    sent = samples(sink)
+    sent = sink.events
     assert {(topic, key) for topic, key, _ in sink.sent} == {("node.metrics", "node-1")}
     assert [sample["sequence"] for sample in sent] == list(range(20))
     total = sum(
         s["cpu_energy_j"] + s["dram_energy_j"] + sum(gpu["energy_j"] for gpu in s["gpus"]) for s in sent
     )
     assert total == pytest.approx(meter.truth_j(0.0, 20.0))
-    for _, _, value in sink.sent:
+    for value in sink.values:
         parsed = parse_node(value, START + timedelta(seconds=60))
         assert parsed.doc["measurement"] == "estimated"
     assert sent[0]["region_iso"] == "FRA"
@@ -111,20 +91,20 @@ def test_samples_add_up_to_the_truth_and_are_accepted(tmp_path: Path) -> None:
 def test_schedule_does_not_drift_and_leaves_out_missed_ticks(tmp_path: Path) -> None:
     clock, sink = ManualClock(), ListSink()
     agent(tmp_path, clock, sink, SimulatedMeter()).run(Ticks(clock, 10, late_s=0.3))
-    seconds = [datetime.fromisoformat(s["timestamp"].replace("Z", "+00:00")) for s in samples(sink)]
+    seconds = [datetime.fromisoformat(s["timestamp"].replace("Z", "+00:00")) for s in sink.events]
     assert [round((second - START).total_seconds(), 3) for second in seconds] == [
         n + 0.3 for n in range(1, 11)
     ]
     clock, sink = ManualClock(), ListSink()
     agent(tmp_path, clock, sink, SimulatedMeter()).run(Ticks(clock, 3, late_s=2.5))
-    intervals = [sample["interval_s"] for sample in samples(sink)]
+    intervals = [sample["interval_s"] for sample in sink.events]
     assert intervals == pytest.approx([3.5, 3.0, 3.0])
 
 
 def test_gap_is_absent_and_not_zero(tmp_path: Path) -> None:
     clock, sink = ManualClock(), ListSink()
     agent(tmp_path, clock, sink).run(Ticks(clock, 2))
-    assert all("cpu_energy_j" not in s and "measurement" not in s and "gpus" not in s for s in samples(sink))
+    assert all("cpu_energy_j" not in s and "measurement" not in s and "gpus" not in s for s in sink.events)
 
 
 def test_consumers_are_the_registered_runs_with_shares_of_at_most_one(tmp_path: Path) -> None:

@@ -228,13 +228,9 @@ import subprocess, sys, time
 from producers.machine import Machine
 from producers.meters.simulated import SimulatedMeter
 from producers.tracker import Tracker
-class FileSink:
-    dropped = 0
-    def send(self, topic, key, value): open(sys.argv[1], 'ab').write(value + b'\\n')
-    def flush(self, timeout_s): return True
-    def close(self, timeout_s): return True
+from tests.sinks import FileSink
 machine = Machine([SimulatedMeter(1, gpus=1, swing=0.0)])  # the same constant power for all: a known truth
-with Tracker(sys.argv[2], sink=FileSink(), meters=machine, sample_s=0.1):
+with Tracker(sys.argv[2], sink=FileSink(sys.argv[1]), meters=machine, sample_s=0.1):
     if sys.argv[2] == 'outer':
         subprocess.run([sys.executable, '-c', sys.argv[3], sys.argv[1], 'inner', ''], check=True)
     until = time.monotonic() + 1.5

@@ -182,12 +182,8 @@ def test_gpu_that_comes_to_be_shared_or_is_no_longer_is_never_charged_twice(
 TRAIN = """
 import sys, time
 from producers.tracker import Tracker
-class FileSink:
-    dropped = 0
-    def send(self, topic, key, value): open(sys.argv[1], 'ab').write(value + b'\\n')
-    def flush(self, timeout_s): return True
-    def close(self, timeout_s): return True
-with Tracker('real', sink=FileSink(), meters='psutil,ram_estimate', sample_s=0.2):
+from tests.sinks import FileSink
+with Tracker('real', sink=FileSink(sys.argv[1]), meters='psutil,ram_estimate', sample_s=0.2):
     until = time.monotonic() + 3.0
     while time.monotonic() < until: pass
 """

@@ -21,7 +21,8 @@ from schemas.errors import PipelineError, RetryableError
 from schemas.identity import identity_of
 from schemas.parse import parse_node
 from schemas.times import from_ms
-from tests.prometheus_series import T0, FakeServer, Sink, rise, scraped, watts
+from tests.prometheus_series import T0, FakeServer, rise, scraped, watts
+from tests.sinks import ListSink
 
 START = floor_ms(T0)
 KEPLER = {"node_name": "n1", "zone": "package", "job": "kepler"}
@@ -38,7 +39,7 @@ DCGM = scraped(
 LATER = T0 + 10**9
 
 
-def messages(sink: Sink) -> dict[str, dict[str, Any]]:
+def messages(sink: ListSink) -> dict[str, dict[str, Any]]:
     """What the ledger would keep: of each identity the first."""
     kept: dict[str, dict[str, Any]] = {}
     for _, _, value in sink.sent:
@@ -54,12 +55,12 @@ def energies(kept: dict[str, dict[str, Any]]) -> tuple[float, float]:
     )
 
 
-def ingest_of(server: FakeServer, sink: Sink) -> Ingest:
+def ingest_of(server: FakeServer, sink: ListSink) -> Ingest:
     return Ingest(server, Rules(), sink, server)
 
 
 def test_a_range_sums_to_what_the_counters_rose_by() -> None:
-    server, sink = FakeServer([CPU, DCGM]), Sink()
+    server, sink = FakeServer([CPU, DCGM]), ListSink()
     counts = ingest_of(server, sink).backfill(T0, T0 + 3 * 3600_000)
     assert energies(messages(sink)) == (
         pytest.approx(rise(CPU), rel=1e-9),
@@ -70,7 +71,7 @@ def test_a_range_sums_to_what_the_counters_rose_by() -> None:
 
 
 def test_ranges_side_by_side_sum_to_the_whole_and_ranges_that_overlap_count_once() -> None:
-    server, sink = FakeServer([CPU, DCGM]), Sink()
+    server, sink = FakeServer([CPU, DCGM]), ListSink()
     for start, end in ((0, 47), (47, 110), (30, 80), (110, 180), (0, 180)):
         ingest_of(server, sink).backfill(T0 + start * 60_000, T0 + end * 60_000)
     assert energies(messages(sink))[0] == pytest.approx(rise(CPU), rel=1e-9)
@@ -79,7 +80,7 @@ def test_ranges_side_by_side_sum_to_the_whole_and_ranges_that_overlap_count_once
 
 def test_what_is_read_again_is_the_same_message() -> None:
     server = FakeServer([CPU, DCGM])
-    once, again = Sink(), Sink()
+    once, again = ListSink(), ListSink()
     ingest_of(server, once).backfill(T0, T0 + 7200_000)
     ingest_of(server, again).backfill(T0 + 600_000, T0 + 7200_000)
     assert set(again.sent) <= set(once.sent)
@@ -88,7 +89,7 @@ def test_what_is_read_again_is_the_same_message() -> None:
 class Live:
     """Follows a server whose time goes on at each wait, until a time; `meanwhile` is called at each."""
 
-    def __init__(self, server: FakeServer, sink: Sink, note: Path, lookback_s: float = 3600) -> None:
+    def __init__(self, server: FakeServer, sink: ListSink, note: Path, lookback_s: float = 3600) -> None:
         self.server, self.sink, self.note, self.lookback_ms = server, sink, note, int(lookback_s * 1000)
         self.stop = threading.Event()
         self.until_ms = 0
@@ -109,7 +110,7 @@ class Live:
 
 
 def test_live_follows_the_scrapes_and_loses_nothing_at_a_restart(tmp_path: Path) -> None:
-    server, sink = FakeServer([CPU, DCGM], now_ms=T0 + 60_000), Sink()
+    server, sink = FakeServer([CPU, DCGM], now_ms=T0 + 60_000), ListSink()
     live = Live(server, sink, tmp_path / "note.json")
     live.run(1800)
     behind_ms = server.now_ms - max(doc["timestamp"].timestamp() * 1000 for doc in messages(sink).values())
@@ -124,7 +125,7 @@ def test_live_follows_the_scrapes_and_loses_nothing_at_a_restart(tmp_path: Path)
 
 
 def test_live_and_backfill_of_one_time_count_once(tmp_path: Path) -> None:
-    server, sink = FakeServer([CPU, DCGM], now_ms=T0 + 60_000), Sink()
+    server, sink = FakeServer([CPU, DCGM], now_ms=T0 + 60_000), ListSink()
     Live(server, sink, tmp_path / "note.json").run(3600)
     server.now_ms = LATER
     ingest_of(server, sink).backfill(T0 - 3600_000, T0 + 3 * 3600_000)
@@ -138,14 +139,14 @@ def test_live_and_backfill_of_one_time_count_once(tmp_path: Path) -> None:
 
 
 def test_without_a_note_it_begins_so_far_back(tmp_path: Path) -> None:
-    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), Sink()
+    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), ListSink()
     Live(server, sink, tmp_path / "note.json", lookback_s=1800).run(7300)
     assert min(doc["timestamp"] for doc in messages(sink).values()) == from_ms(T0 + 5400_000 + CELL_MS - 1)
 
 
 def test_a_dead_exporter_holds_its_node_up_for_a_gap_and_no_longer(tmp_path: Path) -> None:
     dead = replace(DCGM, points=DCGM.points[:20])
-    server, sink = FakeServer([CPU, dead], now_ms=T0 + 600_000), Sink()
+    server, sink = FakeServer([CPU, dead], now_ms=T0 + 600_000), ListSink()
     Live(server, sink, tmp_path / "note.json").run(1500)
     newest = max(doc["timestamp"] for doc in messages(sink).values())
     assert newest > from_ms(T0 + 1400_000)
@@ -160,7 +161,7 @@ def test_a_node_that_comes_to_be_known_late_loses_nothing(tmp_path: Path) -> Non
         node_name="n2",
         zone="package",
     )
-    server, sink = FakeServer([CPU], now_ms=T0 + 60_000), Sink()
+    server, sink = FakeServer([CPU], now_ms=T0 + 60_000), ListSink()
     live = Live(server, sink, tmp_path / "note.json")
 
     def meanwhile() -> None:
@@ -174,7 +175,7 @@ def test_a_node_that_comes_to_be_known_late_loses_nothing(tmp_path: Path) -> Non
 
 
 def test_an_outage_of_the_server_is_waited_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    server, sink = FakeServer([CPU], now_ms=T0 + 60_000), Sink()
+    server, sink = FakeServer([CPU], now_ms=T0 + 60_000), ListSink()
     live = Live(server, sink, tmp_path / "note.json")
     server.away = 7
     live.run(3600)
@@ -186,7 +187,7 @@ def test_an_outage_of_the_server_is_waited_out(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_while_the_broker_is_away_nothing_more_is_read_and_the_note_stands(tmp_path: Path) -> None:
-    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), Sink()
+    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), ListSink()
     note = tmp_path / "note.json"
     write_note(note, Progress(START))
     sink.away = 1
@@ -204,7 +205,7 @@ def test_while_the_broker_is_away_nothing_more_is_read_and_the_note_stands(tmp_p
 
 
 def test_samples_that_the_spool_lost_are_read_again(tmp_path: Path) -> None:
-    server, sink = FakeServer([CPU]), Sink()
+    server, sink = FakeServer([CPU]), ListSink()
     sink.dropped = 3
     with pytest.raises(PipelineError, match="spool_max_mib"):
         ingest_of(server, sink).backfill(START, T0 + 3600_000)
@@ -212,7 +213,7 @@ def test_samples_that_the_spool_lost_are_read_again(tmp_path: Path) -> None:
 
 def test_a_large_cluster_is_sent_in_pieces() -> None:
     nodes = [replace(CPU, labels={**CPU.labels, "node_name": f"n{i}"}) for i in range(10)]
-    sink = Sink()
+    sink = ListSink()
     flushed: list[int] = []
     sink.flush = lambda timeout_s: flushed.append(len(sink.sent)) or True  # type: ignore[func-returns-value, method-assign]
     ingest_of(FakeServer(nodes), sink).backfill(START, T0 + 3600_000)
@@ -221,16 +222,18 @@ def test_a_large_cluster_is_sent_in_pieces() -> None:
 
 
 def test_a_range_without_series_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    counts = ingest_of(FakeServer([]), Sink()).backfill(T0, T0 + 7200_000)
+    counts = ingest_of(FakeServer([]), ListSink()).backfill(T0, T0 + 7200_000)
     assert (counts.nodes, counts.samples) == (0, 0)
     assert sum("no series of Kepler or DCGM" in record.message for record in caplog.records) == 1
     caplog.clear()
-    ingest_of(FakeServer([CPU]), Sink()).backfill(T0, T0 + 6 * 3600_000)  # the exporter ends in the middle
+    ingest_of(FakeServer([CPU]), ListSink()).backfill(
+        T0, T0 + 6 * 3600_000
+    )  # the exporter ends in the middle
     assert "no series" not in caplog.text
 
 
 def test_a_range_up_to_now_ends_where_the_scrapes_do() -> None:
-    server, sink = FakeServer([CPU], now_ms=T0 + 605_000), Sink()
+    server, sink = FakeServer([CPU], now_ms=T0 + 605_000), ListSink()
     counts = ingest_of(server, sink).backfill(START, T0 + 3600_000)
     newest = max(doc["timestamp"] for doc in messages(sink).values())
     assert newest == from_ms(T0 + 570_000 - 1 + CELL_MS)
@@ -241,7 +244,7 @@ def test_probes_tell_a_server_that_is_away_from_a_process_that_is_stuck(tmp_path
     note = tmp_path / "prometheus.json"
     settings = load_settings({"prometheus.every_s": 30})
     assert problem(settings, note, "alive", 0) == "it has not begun yet"
-    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), Sink()
+    server, sink = FakeServer([CPU], now_ms=T0 + 7200_000), ListSink()
     server.away = 10**9
     Live(server, sink, note).run(7500)
     alive_s = pulse_file(note, "alive").stat().st_mtime

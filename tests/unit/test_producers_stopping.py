@@ -14,7 +14,7 @@ import joulestream
 from producers.exits import RunStopped
 from producers.tracker import Tracker
 from tests.run_control import RUN, FakeLink, message
-from tests.trackers import ListSink, finish, run_script, sent
+from tests.trackers import RunSink, finish, run_script, sent
 from tests.waiting import until
 
 
@@ -27,15 +27,15 @@ def link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLink:
 
 
 @pytest.fixture
-def sink() -> ListSink:
-    return ListSink()
+def sink() -> RunSink:
+    return RunSink()
 
 
-def tracker(sink: ListSink, **given: Any) -> Tracker:
+def tracker(sink: RunSink, **given: Any) -> Tracker:
     return Tracker(**{"run_id": RUN, "sink": sink, "meters": "simulated:1:1", "on_budget": "stop", **given})
 
 
-def test_the_block_ends_at_the_next_log_and_the_script_goes_on(link: FakeLink, sink: ListSink) -> None:
+def test_the_block_ends_at_the_next_log_and_the_script_goes_on(link: FakeLink, sink: RunSink) -> None:
     steps = 0
     with tracker(sink) as run:
         while steps < 10_000:
@@ -52,7 +52,7 @@ def test_the_block_ends_at_the_next_log_and_the_script_goes_on(link: FakeLink, s
     assert last["stop_reason"] == "budget ann is broken"
 
 
-def test_a_request_without_a_reason_stops_too(link: FakeLink, sink: ListSink) -> None:
+def test_a_request_without_a_reason_stops_too(link: FakeLink, sink: RunSink) -> None:
     with tracker(sink) as run:
         link.coming.append(message())
         until(lambda: run.stop_requested)
@@ -62,7 +62,7 @@ def test_a_request_without_a_reason_stops_too(link: FakeLink, sink: ListSink) ->
     assert "stop_reason" not in sink.events[-1]
 
 
-def test_a_loop_that_swallows_exceptions_stops_too(link: FakeLink, sink: ListSink) -> None:
+def test_a_loop_that_swallows_exceptions_stops_too(link: FakeLink, sink: RunSink) -> None:
     link.coming.append(message())
     with tracker(sink) as run:
         until(lambda: run.stop_requested)
@@ -74,7 +74,7 @@ def test_a_loop_that_swallows_exceptions_stops_too(link: FakeLink, sink: ListSin
     assert sink.events[-1]["status"] == "stopped"
 
 
-def test_every_log_after_the_request_raises_and_none_after_the_end(link: FakeLink, sink: ListSink) -> None:
+def test_every_log_after_the_request_raises_and_none_after_the_end(link: FakeLink, sink: RunSink) -> None:
     link.coming.append(message(reason="why"))
     run = tracker(sink).start()
     until(lambda: run.stop_requested)
@@ -87,7 +87,7 @@ def test_every_log_after_the_request_raises_and_none_after_the_end(link: FakeLin
     assert sink.events[-1]["stop_reason"] == "why"
 
 
-def test_a_run_that_ends_before_its_next_log_keeps_its_own_status(link: FakeLink, sink: ListSink) -> None:
+def test_a_run_that_ends_before_its_next_log_keeps_its_own_status(link: FakeLink, sink: RunSink) -> None:
     with tracker(sink) as run:
         link.coming.append(message(reason="too late"))
         until(lambda: run.stop_requested)
@@ -95,13 +95,13 @@ def test_a_run_that_ends_before_its_next_log_keeps_its_own_status(link: FakeLink
     assert "stop_reason" not in sink.events[-1]
 
 
-def test_the_block_swallows_no_other_runs_stop(link: FakeLink, sink: ListSink) -> None:
+def test_the_block_swallows_no_other_runs_stop(link: FakeLink, sink: RunSink) -> None:
     with pytest.raises(RunStopped), tracker(sink):
         raise RunStopped("outer", None)
     assert sink.events[-1]["status"] == "stopped"
 
 
-def test_a_decorated_function_that_stops_returns_none(link: FakeLink, sink: ListSink) -> None:
+def test_a_decorated_function_that_stops_returns_none(link: FakeLink, sink: RunSink) -> None:
     runs: list[Tracker] = []
     monitored = tracker(sink)
 
@@ -120,7 +120,7 @@ def test_a_decorated_function_that_stops_returns_none(link: FakeLink, sink: List
     assert sink.events[-1]["status"] == "stopped"
 
 
-def test_a_decorated_coroutine_that_stops_returns_none(link: FakeLink, sink: ListSink) -> None:
+def test_a_decorated_coroutine_that_stops_returns_none(link: FakeLink, sink: RunSink) -> None:
     @tracker(sink)
     async def train() -> str:
         raise RunStopped(RUN, None)
@@ -129,7 +129,7 @@ def test_a_decorated_coroutine_that_stops_returns_none(link: FakeLink, sink: Lis
     assert sink.events[-1]["status"] == "stopped"
 
 
-def test_without_the_option_nothing_is_read(link: FakeLink, sink: ListSink) -> None:
+def test_without_the_option_nothing_is_read(link: FakeLink, sink: RunSink) -> None:
     link.coming.append(message())
     with tracker(sink, on_budget="ignore") as run:
         for step in range(5):
@@ -141,13 +141,13 @@ def test_without_the_option_nothing_is_read(link: FakeLink, sink: ListSink) -> N
     assert sink.events[-1]["status"] == "completed"
 
 
-def test_the_default_is_to_ignore(link: FakeLink, sink: ListSink) -> None:
+def test_the_default_is_to_ignore(link: FakeLink, sink: RunSink) -> None:
     with Tracker(RUN, sink=sink, meters="simulated"):
         assert "joulestream-control" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_word_that_is_no_choice_is_said_and_ignored(
-    link: FakeLink, sink: ListSink, caplog: pytest.LogCaptureFixture
+    link: FakeLink, sink: RunSink, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tracker(sink, on_budget="halt") as run:
         assert run.stop_requested is None
@@ -155,7 +155,7 @@ def test_a_word_that_is_no_choice_is_said_and_ignored(
     assert sink.events[-1]["status"] == "completed"
 
 
-def test_no_thread_is_left_after_the_run(link: FakeLink, sink: ListSink) -> None:
+def test_no_thread_is_left_after_the_run(link: FakeLink, sink: RunSink) -> None:
     with tracker(sink):
         assert "joulestream-control" in {thread.name for thread in threading.enumerate()}
     assert "joulestream-control" not in {thread.name for thread in threading.enumerate()}
@@ -163,7 +163,7 @@ def test_no_thread_is_left_after_the_run(link: FakeLink, sink: ListSink) -> None
 
 
 def test_without_a_broker_the_training_runs_as_ever(
-    sink: ListSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sink: RunSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("JOULE_KAFKA_BOOTSTRAP", "127.0.0.1:1")

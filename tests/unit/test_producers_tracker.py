@@ -17,13 +17,13 @@ from producers.exits import status_of
 from producers.machine import Machine
 from producers.tracker import Tracker
 from schemas.parse import parse_training
-from tests.trackers import ListSink, work
+from tests.trackers import RunSink, work
 from tests.waiting import until
 
 
 @pytest.fixture
-def sink() -> ListSink:
-    return ListSink()
+def sink() -> RunSink:
+    return RunSink()
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,11 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOULE_DATA_DIR", str(tmp_path / "data"))
 
 
-def tracker(sink: ListSink, **given: Any) -> Tracker:
+def tracker(sink: RunSink, **given: Any) -> Tracker:
     return Tracker(sink=sink, meters="simulated:1:1", **given)
 
 
-def test_events_add_up_to_the_run_and_are_numbered_from_zero(sink: ListSink) -> None:
+def test_events_add_up_to_the_run_and_are_numbered_from_zero(sink: RunSink) -> None:
     with tracker(sink, run_id="r1", user_id="ann", region_iso="fr") as run:
         for epoch in range(3):
             work()
@@ -60,7 +60,7 @@ def test_events_add_up_to_the_run_and_are_numbered_from_zero(sink: ListSink) -> 
     assert covered == pytest.approx((ended - begun).total_seconds(), abs=0.05)
 
 
-def test_the_gpu_of_a_lone_run_is_charged_whole(sink: ListSink) -> None:
+def test_the_gpu_of_a_lone_run_is_charged_whole(sink: RunSink) -> None:
     with tracker(sink) as run:
         time.sleep(0.3)
         run.log(step=1)
@@ -69,7 +69,7 @@ def test_the_gpu_of_a_lone_run_is_charged_whole(sink: ListSink) -> None:
     assert 100 < gpu_kwh * 3.6e6 / seconds < 400
 
 
-def test_every_event_is_accepted_by_the_contract(sink: ListSink) -> None:
+def test_every_event_is_accepted_by_the_contract(sink: RunSink) -> None:
     with tracker(
         sink,
         run_id="../etc/pass wd",
@@ -83,14 +83,14 @@ def test_every_event_is_accepted_by_the_contract(sink: ListSink) -> None:
         run.log(epoch=float("nan"), loss=math.inf, accuracy="high", note="\0", own=2**70)
         run.log(step=10**400, lr=1e-3, flag=True)
     later = datetime.now(timezone.utc) + timedelta(seconds=1)
-    parsed = [parse_training(value, later) for value in sink.raw]
-    assert len({one.identity for one in parsed}) == len(sink.raw) == 4
+    parsed = [parse_training(value, later) for value in sink.values]
+    assert len({one.identity for one in parsed}) == len(sink.values) == 4
     assert sink.events[2]["lr"] == 1e-3
     assert "loss" not in sink.events[1]
     assert "project" not in sink.events[0]
 
 
-def test_carbon_names_its_source(sink: ListSink) -> None:
+def test_carbon_names_its_source(sink: RunSink) -> None:
     with tracker(sink, region_iso="fr"):
         time.sleep(0.12)
     last = sink.events[-1]
@@ -100,7 +100,7 @@ def test_carbon_names_its_source(sink: ListSink) -> None:
     assert per_kwh == pytest.approx(last["carbon_intensity_g_per_kwh"])
 
 
-def test_unknown_region_falls_back_and_says_so(sink: ListSink) -> None:
+def test_unknown_region_falls_back_and_says_so(sink: RunSink) -> None:
     with tracker(sink):
         time.sleep(0.12)
     assert "region not given" in sink.events[-1]["carbon_intensity_source"]
@@ -108,14 +108,14 @@ def test_unknown_region_falls_back_and_says_so(sink: ListSink) -> None:
 
 @pytest.mark.parametrize(("region", "warnings"), [("XX", 1), ("de", 0), ("US-CA", 0), (None, 0)])
 def test_region_that_no_table_knows_is_said_when_the_run_starts(
-    sink: ListSink, caplog: pytest.LogCaptureFixture, region: str | None, warnings: int
+    sink: RunSink, caplog: pytest.LogCaptureFixture, region: str | None, warnings: int
 ) -> None:
     with tracker(sink, region_iso=region):
         pass
     assert caplog.text.count(f"region {region!r} is no ISO 3166 country") == warnings
 
 
-def test_without_log_a_heartbeat_comes_each_interval(sink: ListSink) -> None:
+def test_without_log_a_heartbeat_comes_each_interval(sink: RunSink) -> None:
     began = time.monotonic()
     with tracker(sink, interval_s=0.2, sample_s=0.1):
         until(lambda: len(sink.events) >= 4)
@@ -124,7 +124,7 @@ def test_without_log_a_heartbeat_comes_each_interval(sink: ListSink) -> None:
     assert all("epoch" not in event for event in metrics)
 
 
-def test_loop_that_logs_faster_than_the_meters_are_read_loses_nothing(sink: ListSink) -> None:
+def test_loop_that_logs_faster_than_the_meters_are_read_loses_nothing(sink: RunSink) -> None:
     with tracker(sink) as run:
         for step in range(500):
             run.log(step=step)
@@ -146,7 +146,7 @@ def test_loop_that_logs_faster_than_the_meters_are_read_loses_nothing(sink: List
     ],
     ids=["normal", "exception", "ctrl-c", "exit 0", "exit 3", "exit text"],
 )
-def test_status_follows_how_the_block_ended(sink: ListSink, error: BaseException | None, status: str) -> None:
+def test_status_follows_how_the_block_ended(sink: RunSink, error: BaseException | None, status: str) -> None:
     try:
         with tracker(sink):
             if error is not None:
@@ -157,7 +157,7 @@ def test_status_follows_how_the_block_ended(sink: ListSink, error: BaseException
     assert status_of(error, asked_to_stop=True) == "stopped"
 
 
-def test_decorator_measures_every_call_as_a_run_of_its_own(sink: ListSink) -> None:
+def test_decorator_measures_every_call_as_a_run_of_its_own(sink: RunSink) -> None:
     @tracker(sink, model_name="net")
     def train(x: int) -> int:
         """Doc."""
@@ -171,7 +171,7 @@ def test_decorator_measures_every_call_as_a_run_of_its_own(sink: ListSink) -> No
     assert [event["status"] for event in sink.events if "status" in event] == ["completed"] * 2
 
 
-def test_stop_twice_and_log_after_the_end_do_nothing(sink: ListSink) -> None:
+def test_stop_twice_and_log_after_the_end_do_nothing(sink: RunSink) -> None:
     run = tracker(sink).start()
     run.stop("stopped")
     run.stop()
@@ -180,18 +180,18 @@ def test_stop_twice_and_log_after_the_end_do_nothing(sink: ListSink) -> None:
 
 
 def test_broken_settings_cost_the_measurement_and_not_the_training(
-    sink: ListSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sink: RunSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("JOULE_TRACKER_INTERVAL_S", "soon")
     with Tracker(sink=sink) as run:
         run.log(epoch=1)
-    assert sink.raw == []
+    assert sink.values == []
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "the training goes on" in caplog.text
 
 
 def test_meter_that_cannot_be_had_costs_the_measurement_only(
-    sink: ListSink, caplog: pytest.LogCaptureFixture
+    sink: RunSink, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Tracker(sink=sink, meters="nonsense") as run:
         run.log(epoch=1)
@@ -200,7 +200,7 @@ def test_meter_that_cannot_be_had_costs_the_measurement_only(
 
 
 def test_failing_look_is_a_gap_and_the_run_still_ends(
-    sink: ListSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sink: RunSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tracker(sink, interval_s=0.2, sample_s=0.1) as run:
         with monkeypatch.context() as patch:
@@ -211,7 +211,7 @@ def test_failing_look_is_a_gap_and_the_run_still_ends(
     assert caplog.text.count("the training goes on") == 1
 
 
-def test_gap_of_the_meters_is_not_known_rather_than_zero(sink: ListSink) -> None:
+def test_gap_of_the_meters_is_not_known_rather_than_zero(sink: RunSink) -> None:
     with Tracker(sink=sink, meters=Machine([])) as run:
         time.sleep(0.12)
         run.log(epoch=1)
@@ -219,7 +219,7 @@ def test_gap_of_the_meters_is_not_known_rather_than_zero(sink: ListSink) -> None
     assert sink.events[1]["interval_s"] > 0.1
 
 
-def test_registry_entry_lives_as_long_as_the_run(sink: ListSink, tmp_path: Path) -> None:
+def test_registry_entry_lives_as_long_as_the_run(sink: RunSink, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "registry"
     with tracker(sink, run_id="r7"):
         (entry,) = folder.glob("*.json")
