@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +67,9 @@ def _check(ctx: Context, registry: Registry, version: str) -> None:
             f"model {version} beats the naive forecast at no horizon, so it would serve nowhere "
             f"({manifest.reason}); choose another one: joule forecast models"
         )
-    registry.fetch(version, ctx.data_dir / "cache" / "models")
+    # Into an empty folder: a copy in the cache that is right would hide that the registry's own files are not.
+    with tempfile.TemporaryDirectory(prefix="joule-promote-") as folder:
+        registry.fetch(version, Path(folder))
 
 
 def tell_documents(ctx: Context, registry: Registry) -> None:
