@@ -15,6 +15,11 @@ from joulestream.cluster.check.kubectl import Kubectl
 from joulestream.local.browser import HOW, browser_paths
 from schemas.errors import PipelineError, RetryableError
 
+# Streamlit shows a skeleton in the place of a part that is not there yet; a chart is there before it is drawn.
+DRAWN = """
+return !document.querySelector('[data-testid="stSkeleton"]')
+  && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(chart => chart.querySelector('.main-svg'))
+"""
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -65,7 +70,10 @@ def screenshot(address: str, expected: str, file: Path, wait_s: float = 90.0) ->
         try:
             browser.get(address)
             _await(lambda: browser.find_element(By.TAG_NAME, "body").text, expected, address, wait_s)
-            time.sleep(3)  # for the charts below the text
+            until = time.monotonic() + wait_s
+            while not browser.execute_script(DRAWN) and time.monotonic() < until:
+                time.sleep(1)
+            time.sleep(2)  # charts fade in
             browser.save_screenshot(str(file))
         finally:
             browser.quit()
