@@ -100,7 +100,7 @@ class Models(threading.Thread):
         except ModelError as error:
             if self.current.model is None:
                 self.current = InUse(why=str(error))
-            self._say(str(error))
+            self._say(str(error), logging.WARNING)
             return
         if version == self._seen and (version is None or self.current.model is not None):
             return
@@ -108,7 +108,7 @@ class Models(threading.Thread):
             self.current = InUse() if version is None else self._fetched(version)
         except ModelError as error:
             self.current = InUse(why=str(error))
-            self._say(str(error))
+            self._say(str(error), logging.WARNING)
             return
         self._seen = version
         self._say(f"the model in use is {self.current.version}")
@@ -127,7 +127,7 @@ class Models(threading.Thread):
             raise ModelError(f"model {version} cannot be loaded: {first}") from error
         return InUse(model, frozenset(manifest.served_horizons_s), None)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, level: int = logging.INFO) -> None:
         if text != self._said:
             self._said = text
-            log.info("forecasts: %s", text)
+            log.log(level, "forecasts: %s", text)
