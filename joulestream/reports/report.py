@@ -23,7 +23,6 @@ from schemas.times import EPOCH
 from schemas.units import emissions_kg, kwh_from_j, w_from_kwh
 
 PODS = ("namespace", "pod")
-BY = ("user", "model", "run", "node", *PODS, "region")
 OF_NODES = ("node", *PODS)
 ENERGIES = ("energy_kwh", "cpu_energy_kwh", "gpu_energy_kwh", "ram_energy_kwh", "emissions_kg", "covered_s")
 NODE_ENERGIES = (
