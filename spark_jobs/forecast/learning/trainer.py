@@ -124,6 +124,7 @@ def train_and_store(
         model = Path(folder) / version
         if not isinstance(result.model, Forest):
             raise TypeError("the model that was trained is no Forest")
+        say("storing it")
         result.model.save(model)
         manifest = registry.add(model, manifest)
     if verdict == PROMOTED:
