@@ -98,7 +98,8 @@ def test_a_model_that_cannot_serve_is_not_promoted(registry: Registry, tmp_path:
     registry.add(made, fitting("useless", served_horizons_s=(), reason="it loses"))
     registry.add(made, fitting("window", window_s=30))
     registry.add(made, manifest("features"))
-    registry.fetch("v2", tmp_path / "data" / "cache" / "models")  # a copy that is right does not make up for it
+    # A copy that is right does not make up for it.
+    registry.fetch("v2", tmp_path / "data" / "cache" / "models")
     (Path(registry.uri) / "v2" / "forest.json").write_bytes(b"{}")
     for version, says in (
         ("useless", "at no horizon"),

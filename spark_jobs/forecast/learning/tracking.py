@@ -41,8 +41,8 @@ def tell_mlflow(
 ) -> str | None:
     """Log a version that has just begun to serve, or that none does; nothing where `uri` is not set.
 
-    Raises nothing: what goes wrong is one warning, and returned. `longest_s` is the server's; loading the library, which
-    can take a minute on a busy machine, is not counted.
+    Raises nothing: what goes wrong is one warning, and returned. `longest_s` is the server's; loading the library,
+    which can take a minute on a busy machine, is not counted.
     """
     if uri is None:
         return None
