@@ -41,6 +41,19 @@ spark.range(0, 1, 1, 1).selectExpr("raise_error('boom')").collect()
 """
 
 
+# Less than a pod has, and ports that are free here.
+HERE = (
+    f"spark.driver.host={HOST}",
+    f"spark.driver.bindAddress={HOST}",
+    "spark.executor.cores=1",
+    "spark.executor.memory=512m",
+    "spark.driver.port=0",
+    "spark.driver.blockManager.port=0",
+    "spark.blockManager.port=0",
+    "spark.task.maxFailures=1",
+)
+
+
 def home_of(folder: Path) -> Path:
     """Spark's own folder, with a place beside it where executors may write."""
     folder.mkdir()
@@ -68,19 +81,8 @@ def logs_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     start = start_of("stream", [], settings, {"SPARK_CONF_DIR": str(files)}, {})
     words = shlex.split(start.environment["PYSPARK_SUBMIT_ARGS"])
     for_executors = next(word for word in words if word.startswith(f"spark.executorEnv.{JVM_VARIABLE}="))
-    options = {
-        for_executors.replace(EXECUTOR_CONF, str(files)),
-        f"spark.driver.host={HOST}",
-        f"spark.driver.bindAddress={HOST}",
-        # Less than a pod has, and ports that are free here.
-        "spark.executor.cores=1",
-        "spark.executor.memory=512m",
-        "spark.driver.port=0",
-        "spark.driver.blockManager.port=0",
-        "spark.blockManager.port=0",
-        "spark.task.maxFailures=1",
-    }
-    conf = [part for option in sorted(options) for part in ("--conf", option)]
+    options = [for_executors.replace(EXECUTOR_CONF, str(files)), *HERE]
+    conf = [part for option in options for part in ("--conf", option)]
     home = home_of(folder / "spark")
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("JOULE_", "SPARK_"))},
@@ -103,12 +105,15 @@ def logs_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         assert process.wait(250) == 1, log.read_text()
     finally:
         end_group(process.pid, 0, process)
-    (executor,) = (home / "work").glob("app-*/*/stderr")
-    # A worker, which Kubernetes has none of, copies the executor's words to this file: above them it says what it
-    # started, and when it ends the executor it may write its last buffer twice.
-    own = executor.read_text().partition("=" * 40 + "\n\n")[2].splitlines(keepends=True)
-    kept = takewhile(lambda line: "RECEIVED SIGNAL TERM" not in line, own)
-    return {"driver": log.read_text(), "executor": "".join(kept)}
+    return {"driver": log.read_text(), "executor": executors_words(home)}
+
+
+def executors_words(home: Path) -> str:
+    """What the executor wrote. A worker, which Kubernetes has none of, copies it to this file: above it the worker
+    says what it started, and when it ends the executor it may write its last buffer twice."""
+    (written,) = (home / "work").glob("app-*/*/stderr")
+    own = written.read_text().partition("=" * 40 + "\n\n")[2].splitlines(keepends=True)
+    return "".join(takewhile(lambda line: "RECEIVED SIGNAL TERM" not in line, own))
 
 
 def test_every_line_of_driver_and_executor_is_an_object_with_our_fields(logs_of: dict[str, str]) -> None:
