@@ -110,7 +110,7 @@ def duration(seconds: float | None) -> str:
     """A length of time in its two largest units."""
     if seconds is None or not math.isfinite(seconds):
         return NOT_KNOWN
-    if 0 < seconds < 1:
+    if 0.0005 <= seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     left = round(seconds)
     if left < MINUTE:

@@ -176,6 +176,12 @@ def empty(what: str, hints: Sequence[str]) -> None:
     st.info(f"**{what}**\n\n" + "\n".join(f"- {hint}" for hint in hints), icon=":material/info:")
 
 
+def missing(what: str, *asked: str) -> None:
+    """What an address asks for and is not there. Fixed words, and the names as text."""
+    st.warning(what, icon=":material/search:")
+    note(f"Asked for: {', '.join(asked)}")
+
+
 NO_RUNS = (
     "Start the whole pipeline with its demo: `./joule up`",
     "Measure any command as a run: `./joule track -- python train.py`",

@@ -69,7 +69,7 @@ def over_time(pieces: Sequence[Segment], points: Sequence[RunPoint], measure: st
         "Step": [p.step for p in points],
         "Measurement": [display.known(p.measurement) for p in points],
     }
-    return Chart(laid_out(figure, HEIGHTS[bool(marks)]), summary, table)
+    return Chart(_in_rows(figure, bool(marks), measure), summary, table)
 
 
 def over_progress(steps: Sequence[Step], axis: str, measure: str) -> Chart:
@@ -97,7 +97,7 @@ def over_progress(steps: Sequence[Step], axis: str, measure: str) -> Chart:
         "Loss": [step.loss for step in steps],
         "Accuracy": [step.accuracy for step in steps],
     }
-    return Chart(laid_out(figure, HEIGHTS[bool(known)]), summary, table)
+    return Chart(_in_rows(figure, bool(known), measure), summary, table)
 
 
 def devices(energy: Energy) -> Chart | None:
@@ -150,6 +150,14 @@ def _rows(titles: Sequence[str]) -> go.Figure:
     )
     for row, title in enumerate(titles, start=1):
         figure.update_yaxes(title_text=title, row=row, col=1)
+    return figure
+
+
+def _in_rows(figure: go.Figure, has_measure: bool, measure: str) -> go.Figure:
+    """The common look; accuracies are all near the top of what begins at zero."""
+    laid_out(figure, HEIGHTS[has_measure])
+    if has_measure and measure == "accuracy":
+        figure.update_yaxes(rangemode="normal", row=3, col=1)
     return figure
 
 

@@ -122,8 +122,7 @@ def one(alert_id: str) -> None:
     """One alert with its evidence and its deliveries."""
     alert = context.alert(alert_id)
     if alert is None:
-        st.warning("There is no alert of this id any more.", icon=":material/search:")
-        widgets.note(f"Asked for: {alert_id}")
+        widgets.missing("There is no alert of this id any more.", alert_id)
         return
     st.html(f'<p class="js-said">{for_html(display.known(alert.message))}</p>')
     left, right = st.columns(2, gap="large")

@@ -46,8 +46,7 @@ def listing() -> None:
     if asked is not None:
         found = tuple(sorted(found, key=lambda budget: budget.name != asked))
         if found[0].name != asked:
-            st.warning("There is no budget of this name any more.", icon=":material/search:")
-            widgets.note(f"Asked for: {asked}")
+            widgets.missing("There is no budget of this name any more.", asked)
     evaluated(found, context.utc_now())
     widgets.chart(charts.bars(found), "budgets")
     widgets.run_table(columns(found), "budget-table", "All budgets")

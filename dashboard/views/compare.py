@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard import context, display, widgets
 from dashboard.charts import fleet
 from dashboard.store import Run, RunFilter
+from dashboard.store.access import Person
 from dashboard.text import shortened
 
 MAX_COMPARED = 10
@@ -85,6 +86,11 @@ def choose() -> list[str]:
     asked = list(dict.fromkeys(st.query_params.get_all("run")))[:MAX_COMPARED]
     recent = [run.run_id for run in context.runs(RunFilter(), OFFERED).runs]
     there = [run.run_id for run in context.some_runs(tuple(asked))]
+    gone = [run_id for run_id in asked if run_id not in there]
+    if gone:
+        # To a person not which of the two: that would tell whether there are such runs.
+        or_whose = ", or they are not yours" if isinstance(context.viewer(), Person) else ""
+        widgets.missing(f"There are no runs of these ids{or_whose}.", *gone)
     options = [*(run_id for run_id in there if run_id not in recent), *recent]
     chosen: list[str] = st.multiselect(
         "Runs",

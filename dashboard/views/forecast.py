@@ -36,8 +36,7 @@ def page() -> None:
         target = choose(listed)
         horizon_s = choose_horizon()
     if not any(series.target == target for series in listed):
-        st.warning("There is no forecast of this series.", icon=":material/search:")
-        widgets.note(f"Asked for: {target}")
+        widgets.missing("There is no forecast of this series.", target)
         widgets.empty("What to do", ("Check the link, or choose another series above.", *NO_FORECASTS[:1]))
         return
     widgets.live(upcoming)(target, horizon_s)

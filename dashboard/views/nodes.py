@@ -47,6 +47,9 @@ def page() -> None:
         widgets.live(await_nodes)()
         return
     widgets.live(listing)(chosen, tuple(names))
+    asked = st.query_params.get("node")
+    if asked is not None and asked not in names:
+        widgets.missing("There is no node of this name.", asked)
     node_id = st.selectbox(
         "Node", names, key="node", bind="query-params", format_func=lambda name: shortened(name, 80)
     )

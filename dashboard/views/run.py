@@ -34,8 +34,7 @@ def page() -> None:
         if isinstance(context.viewer(), Person):
             # Not which of the two: that would tell whether there is such a run.
             missing = "There is no run of this id, or it is not yours."
-        st.warning(missing, icon=":material/search:")
-        widgets.note(f"Asked for: {run_id}")
+        widgets.missing(missing, run_id)
         widgets.empty(
             "What to do",
             (

@@ -119,6 +119,20 @@ def test_a_permalink_opens_its_run_and_the_axis_in_the_link(site: Site, browser:
 
 
 @ON_NORMAL
+def test_an_address_of_what_is_not_there_says_so_on_every_page(site: Site, browser: Browser) -> None:
+    for address, said in (
+        ("compare?run=vit-small&run=gone-1&run=gone-2", "There are no runs of these ids."),
+        ("nodes?node=gone-1", "There is no node of this name."),
+        ("forecast?target=node%2Fgone-1", "There is no forecast of this series."),
+        ("budgets?budget=gone-1", "There is no budget of this name any more."),
+        ("budgets?alert=gone-1", "There is no alert of this id any more."),
+    ):
+        shown = browser.open(f"{site.url}/{address}", said, "Asked for:")
+        assert "gone-1" in shown.partition("Asked for:")[2].partition("\n")[0]
+    assert browser.complaints() == []
+
+
+@ON_NORMAL
 def test_a_run_that_is_not_there_says_so_and_appears_when_it_comes(site: Site, browser: Browser) -> None:
     browser.open(f"{site.url}/run?run=comes-later", "There is no run of this id", "comes-later")
     now = datetime.now(timezone.utc)

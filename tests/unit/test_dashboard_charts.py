@@ -71,6 +71,15 @@ def test_a_run_that_logs_no_loss_has_no_empty_row_and_its_axis_is_time() -> None
     assert "yaxis3" not in by_step.layout
 
 
+def test_accuracy_has_the_height_of_its_row_and_loss_begins_at_zero() -> None:
+    step = Step(1, 0.5, 100.0, 2.0, 0.97, False)
+    modes = [
+        run_charts.over_progress([step], "epoch", measure).figure.layout.yaxis3.rangemode
+        for measure in ("accuracy", "loss")
+    ]
+    assert modes == ["normal", "tozero"]
+
+
 def test_counts_of_rejected_messages_stand_upright_beside_their_bars() -> None:
     bar = system.rejected_by_reason([("too_deep", 3)]).figure.data[0]
     assert (bar.textposition, bar.textangle, bar.text) == ("outside", 0, ("3",))

@@ -63,6 +63,11 @@ def test_durations_have_at_most_two_units(seconds: float | None, shown: str) -> 
     assert display.duration(seconds) == shown
 
 
+def test_rounding_errors_of_a_clock_are_no_milliseconds() -> None:
+    assert display.duration(1e-7) == "0 s"
+    assert display.duration(0.002) == "2 ms"
+
+
 def test_a_time_ahead_of_the_clock_is_now() -> None:
     assert display.ago(NOW + timedelta(seconds=30), NOW) == "just now"
     assert display.ago(None, NOW) == "–"
