@@ -12,6 +12,8 @@ import pytest
 from joulestream import bootstrap
 from joulestream.local.process import ROOT
 
+# Environments are made for real, by pip: seconds on an idle machine, minutes on a busy one.
+pytestmark = pytest.mark.timeout(900)
 SYSTEM_TOOLS = ("sh", "uname", "dirname", "readlink", "echo")
 
 
@@ -27,7 +29,7 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
         text=True,
         env={**env, **variables},
         cwd=folder,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 
