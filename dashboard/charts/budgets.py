@@ -17,6 +17,8 @@ TOP = 30
 # The axis ends here however far beyond its limit a budget is; the numbers stand in the table.
 END, LEAST, LONG = 250.0, 112.0, 180.0
 MONEY_DIGITS = 4
+# Of the height of a row.
+BAR = 0.55
 
 
 def amount(value: float | None, unit: str | None) -> str:
@@ -49,7 +51,7 @@ def bars(budgets: Sequence[Budget]) -> Chart:
         line = {"color": BLACK, "width": 2 if stage == 100 else 1, "dash": "solid" if stage == 100 else "dot"}
         figure.add_vline(x=stage, line=line)
     laid_out(figure, 110 + 46 * max(1, len(shown))).update_layout(
-        barmode="overlay", hovermode="closest", bargap=0.45
+        barmode="overlay", hovermode="closest"
     )
     figure.update_xaxes(
         title_text="Percent of the limit",
@@ -90,6 +92,8 @@ def _bar(
         base=[a for _, a, _ in known],
         customdata=[b for _, _, b in known],
         orientation="h",
+        # Else a trace of a single bar makes it as wide as the axis lets it.
+        width=BAR,
         name=name,
         marker=marker | {"line": {"width": 0}},
         hovertemplate="%{customdata:.3g} % of the limit",

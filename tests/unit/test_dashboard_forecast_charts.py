@@ -128,6 +128,7 @@ def test_a_budget_is_drawn_in_percent_of_its_limit() -> None:
     assert (list(spent.x), list(spent.y)) == ([40.0], [0])
     assert (list(more.base), list(more.x)) == ([40.0], [40.0])
     assert more.marker.pattern.shape == "/"
+    assert 0 < spent.width == more.width < 1
     assert [line.x0 for line in chart.figure.layout.shapes] == [50, 80, 90, 100]
     assert chart.table["Spent (%)"] == [40.0, None]
     assert "2 budgets, 2 at risk" in chart.summary
