@@ -50,9 +50,7 @@ def bars(budgets: Sequence[Budget]) -> Chart:
     for stage in STAGES:
         line = {"color": BLACK, "width": 2 if stage == 100 else 1, "dash": "solid" if stage == 100 else "dot"}
         figure.add_vline(x=stage, line=line)
-    laid_out(figure, 110 + 46 * max(1, len(shown))).update_layout(
-        barmode="overlay", hovermode="closest"
-    )
+    laid_out(figure, 110 + 46 * max(1, len(shown))).update_layout(barmode="overlay", hovermode="closest")
     figure.update_xaxes(
         title_text="Percent of the limit",
         range=[0, end],
