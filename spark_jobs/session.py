@@ -13,7 +13,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings, env_name
-from schemas.errors import PipelineError
+from schemas.errors import PipelineError, RetryableError
 from spark_jobs import object_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,8 @@ def spark_session(name: str, settings: Settings, own: Mapping[str, str] | None =
     """A session with the pinned jars, UTC, and workers that find this project.
 
     What is given to `spark-submit` stands. `own` are options that a job of other work than the stream's wants in a
-    session that nobody but us starts. Raises PipelineError where the jars are missing.
+    session that nobody but us starts. Raises PipelineError where the jars are missing, RetryableError where Spark's
+    master does not answer.
     """
     _require_user()
     submitted = is_submitted(os.environ)
@@ -41,12 +42,27 @@ def spark_session(name: str, settings: Settings, own: Mapping[str, str] | None =
     for key, value in options.items():
         if key not in given or key in FIXED:
             builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    spark = _started(builder)
     if submitted:
         _require_kafka(spark)
     if object_store.is_s3(settings.checkpoint_root):
         _write_directly(spark)
     return spark
+
+
+def _started(builder: SparkSession.Builder) -> SparkSession:
+    """The session, or RetryableError with what Spark says first and what was behind it."""
+    try:
+        return builder.getOrCreate()
+    except Py4JJavaError as error:
+        first = cause = error.java_exception
+        while cause.getCause() is not None:
+            cause = cause.getCause()
+        said = dict.fromkeys(str(one.toString()).splitlines()[0][:200] for one in (first, cause))
+        raise RetryableError(
+            f"Spark does not start ({'; '.join(said)}): its master must answer this process and let it in; Spark's "
+            "own lines above say more. Nothing is lost: the stream goes on where it was"
+        ) from None
 
 
 def _require_user() -> None:

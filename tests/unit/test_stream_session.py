@@ -7,9 +7,10 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from py4j.protocol import Py4JJavaError
 
 from conf.settings import load_settings
-from schemas.errors import PipelineError
+from schemas.errors import PipelineError, RetryableError
 from spark_jobs import io, session
 from spark_jobs.session import is_local, options_of
 from spark_jobs.sources import NODE, TRAINING, Source
@@ -115,3 +116,21 @@ def test_java_has_room_for_all_that_it_compiles(tmp_path: Path) -> None:
     options = own["spark.driver.extraJavaOptions"].split()
     assert "-XX:TieredStopAtLevel=1" in options
     assert "-XX:ReservedCodeCacheSize=240m" in options
+
+
+def test_a_master_that_does_not_answer_is_named_in_a_sentence() -> None:
+    cause = MagicMock()
+    cause.toString.return_value = "java.net.ConnectException: Connection refused"
+    cause.getCause.return_value = None
+    java = MagicMock()
+    java.toString.return_value = (
+        "org.apache.spark.SparkException: External scheduler cannot be instantiated\n\tat x"
+    )
+    java.getCause.return_value = cause
+    builder = MagicMock()
+    builder.getOrCreate.side_effect = Py4JJavaError("An error occurred", java)
+    with pytest.raises(RetryableError) as raised:
+        session._started(builder)
+    assert "cannot be instantiated; java.net.ConnectException: Connection refused" in str(raised.value)
+    assert "\tat x" not in str(raised.value)
+    assert "master must answer" in str(raised.value)
