@@ -72,9 +72,7 @@ def write(db: Db, prefix: str, tally: Tally) -> None:
     present, refused = insert_new(db, documents.RECEIPTS, list(found.values()))
     if refused:
         why = next(iter(refused.values()))
-        raise PipelineError(
-            f"the store refused the receipt of a task: {why}; look at its log"
-        )
+        raise PipelineError(f"the store refused the receipt of a task: {why}; look at its log")
     for i in present:
         db[documents.RECEIPTS].replace_one({"_id": i}, found[i], upsert=True)
 
