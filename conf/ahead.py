@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from conf.sections import Days, Folder, Port, Section
+from conf.sections import Days, Folder, Place, Port, Section
 
 
 class Forecast(Section):
@@ -34,7 +34,7 @@ class Forecast(Section):
     history_windows: int = Field(
         240, ge=16, le=10_000, description="windows of a series that the forecaster remembers"
     )
-    registry: str | None = Field(
+    registry: Place | None = Field(
         None,
         description="folder or `s3://` URI of the models; unset: `models` in the data folder",
     )

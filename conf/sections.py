@@ -26,6 +26,8 @@ def _without_login(place: str) -> str:
     return place
 
 
+# A folder or URI that holds no password.
+Place = Annotated[str, AfterValidator(_without_login)]
 # `~` is the home folder; absolute, so that a child process in another folder means the same one.
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
@@ -168,7 +170,7 @@ class Stream(Section):
         description="time between batches; 0 is as soon as possible, of node samples every 2 seconds",
     )
     max_offsets_per_trigger: int = Field(20_000, ge=1, description="most messages in one batch")
-    checkpoint_dir: Annotated[str, AfterValidator(_without_login)] | None = Field(
+    checkpoint_dir: Place | None = Field(
         None, description="folder or URI of the checkpoints; unset: `checkpoints` in the data folder"
     )
     shuffle_partitions: int = Field(

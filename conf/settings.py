@@ -238,10 +238,14 @@ def _problems(error: ValidationError) -> list[str]:
     return problems
 
 
+# Folders or URIs: what is wrong with one of them may be its password.
+PLACES = ("stream.checkpoint_dir", "forecast.registry", "forecast.mlflow_uri")
+
+
 def _may_be_secret(path: str) -> bool:
     """Whether what was found there must not be shown; an address may stand anywhere in the first two sections."""
     section, _, key = path.partition(".")
-    if section in ("mongodb", "alerts") or path == "stream.checkpoint_dir":
+    if section in ("mongodb", "alerts") or path in PLACES:
         return True
     kind = Settings.model_fields[section].annotation if section in SECTIONS else None
     if not (isinstance(kind, type) and issubclass(kind, Section)):

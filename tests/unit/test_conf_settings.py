@@ -212,6 +212,13 @@ def test_folders_that_are_not_set_are_inside_the_data_folder(tmp_path: Path) -> 
     assert load_settings({"stream.checkpoint_dir": "s3a://b/c"}).checkpoint_root == "s3a://b/c"
 
 
+@pytest.mark.parametrize("name", ["stream.checkpoint_dir", "forecast.registry", "forecast.mlflow_uri"])
+def test_a_place_with_a_password_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError, match=name) as error:
+        load_settings({name: "s3://the-key:the-secret@bucket/x"})
+    assert "the-secret" not in str(error.value)
+
+
 # To a child process
 
 strange = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
