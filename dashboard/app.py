@@ -7,8 +7,9 @@ from pathlib import Path
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from dashboard.doorkeeper import ready
+from dashboard.doorkeeper import look_at_store, ready
 from dashboard.headers import SecurityHeaders
 
 ready()
+look_at_store()
 app = App(Path(__file__).parent / "pages.py", middleware=[Middleware(SecurityHeaders)])

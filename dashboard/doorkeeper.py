@@ -1,16 +1,22 @@
-"""Before the dashboard serves: whether the login that the settings ask for can work. Ends the process where not."""
+"""Before the dashboard serves: whether the login that the settings ask for can work. Ends the process where not.
+
+A store that cannot be read ends nothing, as the pages say so; the log says it too, once, at the start.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 import streamlit as st
 
+from conf.sections import MongoDB
 from conf.settings import load_settings
+from dashboard.store import Store
 from schemas.errors import PipelineError
 
 HOW = "see docs/how-to/dashboard-login.md"
@@ -27,6 +33,22 @@ def ready() -> None:
     except PipelineError as error:
         sys.stderr.write(f"dashboard: {error}\n")
         raise SystemExit(1) from None
+
+
+def look_at_store() -> None:
+    """Have the log told of the store, without waiting for it: the pages serve at once."""
+    threading.Thread(
+        target=tell_of_store, args=(load_settings().mongodb,), daemon=True, name="first look at the store"
+    ).start()
+
+
+def tell_of_store(mongodb: MongoDB) -> None:
+    """Log why the document store cannot be read and what to do, where it cannot."""
+    try:
+        with Store(mongodb) as store:
+            store.ping()
+    except PipelineError as error:
+        log.warning("%s; the pages say so too, and try again by themselves", str(error).rstrip("."))
 
 
 def check(login: bool, auth: dict[str, Any], has_library: bool) -> None:

@@ -18,6 +18,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from conf.clients import kafka_options
 from conf.sections import Kafka
 from conf.trouble import Refused
+from dashboard.doorkeeper import tell_of_store
 from dashboard.store import Store, StoreAway
 from joulestream.draining import read_ends
 from joulestream.local.broker import broker_away
@@ -104,7 +105,9 @@ def test_who_may_not_write_a_topic_is_told_so(secure: Secure) -> None:
 
 
 @pytest.mark.parametrize("case", STORE)
-def test_a_store_that_refuses_us_is_told_with_cause_and_setting(secure: Secure, case: str) -> None:
+def test_a_store_that_refuses_us_is_told_with_cause_and_setting(
+    secure: Secure, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
     make, words = STORE[case]
     mongodb = make(secure).model_copy(update={"timeout_s": 0.5})
     db = connect(Address(mongodb))
@@ -112,7 +115,8 @@ def test_a_store_that_refuses_us_is_told_with_cause_and_setting(secure: Secure, 
         db.list_collection_names()
     with Store(mongodb) as store, pytest.raises(StoreAway) as page:
         store.ping()
-    texts = [str(refused.value), str(page.value), store_away(mongodb, 0.5) or ""]
+    tell_of_store(mongodb)
+    texts = [str(refused.value), str(page.value), store_away(mongodb, 0.5) or "", caplog.text]
     for text in texts:
         for word in words:
             assert word in said(text)
