@@ -13,7 +13,8 @@ from pathlib import Path
 from conf.settings import Settings
 
 SCHEME = "s3a://"
-JAR_SET = "s3"  # of conf/jars.lock
+# Of conf/jars.lock: 559 MB, so only where somebody asks for them.
+JAR_SET = "s3"
 MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
 # Puts each file of a checkpoint there as one object. Spark's usual way renames a draft, which a store of objects does
 # by copying it: twice as many requests, and a moment in which both are there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas.errors import PipelineError
+from spark_jobs.object_store import JAR_SET
 
 REGISTRY = "docker.io/joulestream"
 PYTHON = "3.11"  # of the base image; the packages are chosen for it
@@ -40,7 +41,7 @@ IMAGES = (
         # The command line reads the store as the dashboard does.
         (*_SHARED, "spark_jobs", "producers", "dashboard", "joulestream"),
         ("spark",),
-        optional_jars=("s3",),
+        optional_jars=(JAR_SET,),
     ),
     Image("producers", ("tracker", "demo"), (*_SHARED, "producers", "joulestream")),
     Image("dashboard", ("dashboard", "login"), (*_SHARED, "dashboard", "joulestream")),

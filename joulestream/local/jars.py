@@ -19,11 +19,10 @@ from conf.settings import APP, Settings
 from joulestream.local.java import Java
 from joulestream.local.lock import held
 from schemas.errors import PipelineError, RetryableError
+from spark_jobs.object_store import JAR_SET, is_s3
 
 LOCK_FILE = Path(__file__).resolve().parents[2] / "conf" / "jars.lock"
 SETS = ("spark", "kafka")
-# With which Spark keeps its checkpoints in an S3-compatible store: 559 MB, so only where somebody asks for them.
-S3 = "s3"
 SETTINGS_VARIABLE = "JOULE_IVY_SETTINGS"
 _BLOCK_BYTES = 1 << 20
 
@@ -68,7 +67,7 @@ def jar_paths(name: str) -> list[Path]:
 
 def sets_for(settings: Settings) -> tuple[str, ...]:
     """The sets that a stream of these settings needs, with a broker of its own."""
-    return (*SETS, S3) if settings.checkpoint_root.startswith("s3a://") else SETS
+    return (*SETS, JAR_SET) if is_s3(settings.checkpoint_root) else SETS
 
 
 def missing_jars(root: Path | None = None, sets: Collection[str] = SETS) -> list[Jar]:
@@ -202,7 +201,7 @@ def _ivy_jar() -> Path:
     return found[-1]
 
 
-def sha256_of(file: Path) -> str:
+def _sha256(file: Path) -> str:
     """Of a file that may be larger than one wants in memory. Raises OSError."""
     digest = hashlib.sha256()
     with file.open("rb") as opened:
@@ -213,6 +212,6 @@ def sha256_of(file: Path) -> str:
 
 def _intact(file: Path, sha256: str) -> bool:
     try:
-        return sha256_of(file) == sha256
+        return _sha256(file) == sha256
     except OSError:
         return False

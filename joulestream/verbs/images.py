@@ -54,6 +54,7 @@ def build_images(
     from joulestream.images.building import Build, build, find_tool
     from joulestream.images.catalogue import BASE, IMAGES, image
     from joulestream.local.process import ROOT
+    from spark_jobs.object_store import JAR_SET
 
     chosen = [image(name) for name in only] if only else list(IMAGES)
     how = Build(
@@ -64,7 +65,7 @@ def build_images(
         from_environment=from_environment,
         global_arguments=global_arg or (),
         arguments=tool_arg or (),
-        more_jars=("s3",) if s3 else (),
+        more_jars=(JAR_SET,) if s3 else (),
     )
     for name in build(chosen, how, context_dir or ROOT / "build" / "images", say):
         typer.echo(name)
@@ -85,15 +86,15 @@ def make_package(
     """Make what `spark-submit` by hand needs: code as a zip, mains, jars, options."""
     from joulestream.cluster.package import make_package as make
     from joulestream.images.staging import copy_jars
-    from joulestream.local.jars import S3
     from joulestream.local.process import ROOT
+    from spark_jobs.object_store import JAR_SET
 
     folder = out or ROOT / "dist"
     for file in make(folder, say, packages, from_environment):
         typer.echo(file)
     if s3:
-        copy_jars([S3], folder / S3, say)
-        typer.echo(folder / S3)
+        copy_jars([JAR_SET], folder / JAR_SET, say)
+        typer.echo(folder / JAR_SET)
 
 
 @app.command("digests")

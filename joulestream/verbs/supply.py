@@ -32,12 +32,13 @@ def command(
     Exit code: 0 if nothing is wrong, 1 if something is, 5 if that could not be found out for every package.
     """
     from joulestream import __version__
-    from joulestream.local.jars import S3, SETS, pinned
+    from joulestream.local.jars import SETS, pinned
     from joulestream.supply import licences, lock, sbom
+    from spark_jobs.object_store import JAR_SET
 
     packages = lock.locked()
     stated = {package.ref: licences.licence_of(package) for package in packages}
-    bill = sbom.bill(__version__, packages, pinned(sets=(*SETS, S3)), stated)
+    bill = sbom.bill(__version__, packages, pinned(sets=(*SETS, JAR_SET)), stated)
     out.write_text(json.dumps(bill, indent=2) + "\n", "utf-8")
     n_stated = sum(licence.text is not None for licence in stated.values())
     say(

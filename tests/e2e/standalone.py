@@ -13,10 +13,15 @@ from pathlib import Path
 
 import psutil
 
+from joulestream.cluster.package import CODE
 from joulestream.local.java import find_java
 from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import end_group
+from schemas import documents
+from tests.e2e.live_stack import LiveStack
 from tests.waiting import until
+
+QUERIES = 2
 
 
 def spark_home() -> Path:
@@ -181,3 +186,28 @@ def cluster(folder: Path, workers: int, options: Mapping[str, str]) -> Iterator[
         yield made
     finally:
         made.down()
+
+
+def submit_stream(
+    stack: LiveStack,
+    spark: Cluster,
+    package: Path,
+    more_jars: Sequence[str] = (),
+    *,
+    cores: int,
+    wait_s: float,
+    **environment: str,
+) -> None:
+    """The stream of a stack as docs/how-to/spark-submit.md has it, on so many cores; waits until its queries run."""
+    jars = [*(str(jar) for jar in sorted((package / "jars").iterdir())), *more_jars]
+    arguments = [
+        *("--deploy-mode", "client", "--properties-file", str(package / "spark-defaults.conf")),
+        *("--jars", ",".join(jars), "--py-files", str(package / CODE)),
+        *("--conf", "spark.executor.cores=1", "--conf", f"spark.cores.max={cores}"),
+        *("--conf", "spark.executor.memory=512m"),
+        str(package / "stream.py"),
+    ]
+    ours = {key: value for key, value in stack.env.items() if key.startswith("JOULE_") or key == "TZ"}
+    stack.stream = spark.submit(arguments, {**ours, **environment}, stack.log)
+    leases = stack.db[documents.LEASES]
+    stack.wait("the stream", lambda: leases.count_documents({"state": "running"}) == QUERIES, wait_s)

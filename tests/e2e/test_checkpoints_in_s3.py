@@ -15,19 +15,19 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from joulestream.cluster.package import CODE, make_package
+from joulestream.cluster.package import make_package
 from joulestream.images.staging import copy_jars
-from joulestream.local.jars import S3, missing_jars
+from joulestream.local.jars import missing_jars
 from schemas import documents
+from spark_jobs.object_store import JAR_SET
 from tests.conftest import _say
 from tests.e2e.auditing import audit
 from tests.e2e.live_stack import LiveStack, live_stack
-from tests.e2e.standalone import Cluster, ask_to_end, cluster
+from tests.e2e.standalone import QUERIES, Cluster, ask_to_end, cluster, submit_stream
 from tests.e2e.traffic import Traffic, send
 from tests.e2e.truth import check_everything
 
 WINDOW_S, WATERMARK_S = 10, 20
-QUERIES = 2
 STORE = os.environ.get("JOULE_TEST_S3_CHECKPOINTS", "").rstrip("/")
 
 pytestmark = [
@@ -35,7 +35,9 @@ pytestmark = [
     pytest.mark.spark,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(not STORE, reason="JOULE_TEST_S3_CHECKPOINTS names no store"),
-    pytest.mark.skipif(bool(missing_jars(sets=(S3,))), reason="the jars of the set s3 are not in the cache"),
+    pytest.mark.skipif(
+        bool(missing_jars(sets=(JAR_SET,))), reason="the jars of the set s3 are not in the cache"
+    ),
 ]
 
 
@@ -60,24 +62,9 @@ def spark_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def submit(stack: LiveStack, spark: Cluster, place: str, package: Path) -> None:
-    """As docs/how-to/spark-submit.md has it; the jars of S3 lie on every machine."""
-    jars = [str(jar) for jar in sorted((package / "jars").iterdir())]
-    jars += [f"local://{jar}" for jar in sorted((package / "s3").iterdir())]
-    arguments = [
-        *("--deploy-mode", "client", "--properties-file", str(package / "spark-defaults.conf")),
-        *("--jars", ",".join(jars), "--py-files", str(package / CODE)),
-        *("--conf", "spark.executor.cores=1", "--conf", "spark.cores.max=1"),
-        *("--conf", "spark.executor.memory=512m"),
-        str(package / "stream.py"),
-    ]
-    ours = {key: value for key, value in stack.env.items() if key.startswith("JOULE_") or key == "TZ"}
-    env = {**ours, "JOULE_STREAM_CHECKPOINT_DIR": place}
-    stack.stream = spark.submit(arguments, env, stack.log)
-    stack.wait("the stream", lambda: _running(stack) == QUERIES, 400)
-
-
-def _running(stack: LiveStack) -> int:
-    return int(stack.db[documents.LEASES].count_documents({"state": "running"}))
+    """The jars of S3 lie on every machine."""
+    more = [f"local://{jar}" for jar in sorted((package / JAR_SET).iterdir())]
+    submit_stream(stack, spark, package, more, cores=1, wait_s=400, JOULE_STREAM_CHECKPOINT_DIR=place)
 
 
 def test_totals_hold_where_the_checkpoints_are_in_s3(
@@ -85,7 +72,7 @@ def test_totals_hold_where_the_checkpoints_are_in_s3(
 ) -> None:
     package = tmp_path / "dist"
     make_package(package, _say)
-    copy_jars([S3], package / S3, _say)
+    copy_jars([JAR_SET], package / JAR_SET, _say)
     traffic = Traffic(20_261_121, datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=2))
     producer = stack.producer()
     try:

@@ -17,11 +17,9 @@ import pytest
 from pymongo import MongoClient
 
 from joulestream.cluster.certificates import secrets_of
-from joulestream.local.ports import HOST, any_free
 from joulestream.local.process import Service, running
-from joulestream.local.services import page_away
 from tests.contract.certificates import Certificate
-from tests.e2e.test_prometheus_scrape import DATABASE, TOKEN, Scraped, exporter_service, read
+from tests.e2e.scraping import DATABASE, TOKEN, Scraped, exporter_service, read, started_with
 from tests.exporter_seed import seed_fleet
 from tests.k8s.plain_prometheus import laid_out
 from tests.k8s.rendering import compose
@@ -82,22 +80,7 @@ def prometheus(
     assert (text.count(TARGET), text.count("30s"), text.count("10s")) == (1, 2, 1)
     text = text.replace(TARGET, json.dumps(targets)).replace("30s", "2s").replace("10s", "2s")
     config.write_text(text, "utf-8")
-    port = any_free()
-    url = f"http://{HOST}:{port}"
-    service = Service(
-        name="prometheus",
-        command=[
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address={HOST}:{port}",
-        ],
-        log=folder / "prometheus.log",
-        port=port,
-        ready=lambda: page_away(f"{url}/-/ready"),
-        ready_timeout_s=30,
-    )
-    return service, url
+    return started_with(config, folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,14 @@ import psutil
 import pytest
 
 from joulestream.cluster.package import CODE, make_package
-from schemas import documents
 from tests.conftest import _say
 from tests.e2e.auditing import audit
 from tests.e2e.live_stack import LiveStack, live_stack
-from tests.e2e.standalone import Cluster, ask_to_end, cluster
+from tests.e2e.standalone import Cluster, ask_to_end, cluster, submit_stream
 from tests.e2e.traffic import Traffic, send
 from tests.e2e.truth import check_everything
 
 WINDOW_S, WATERMARK_S = 10, 20
-QUERIES = 2
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(300)]
 
@@ -54,26 +52,6 @@ def spark_cluster(tmp_path: Path, secret: Path) -> Iterator[Cluster]:
         yield made
 
 
-def submit(stack: LiveStack, spark: Cluster, secret: Path, package: Path) -> None:
-    """As docs/how-to/spark-submit.md has it."""
-    jars = ",".join(str(jar) for jar in sorted((package / "jars").iterdir()))
-    arguments = [
-        *("--deploy-mode", "client", "--properties-file", str(package / "spark-defaults.conf")),
-        *("--jars", jars, "--py-files", str(package / CODE)),
-        *("--conf", "spark.executor.cores=1", "--conf", "spark.cores.max=2"),
-        *("--conf", "spark.executor.memory=512m"),
-        str(package / "stream.py"),
-    ]
-    ours = {key: value for key, value in stack.env.items() if key.startswith("JOULE_") or key == "TZ"}
-    env = {**ours, "JOULE_STREAM_AUTH_SECRET_FILE": str(secret)}
-    stack.stream = spark.submit(arguments, env, stack.log)
-    stack.wait("the stream", lambda: _running(stack) == QUERIES, 120)
-
-
-def _running(stack: LiveStack) -> int:
-    return int(stack.db[documents.LEASES].count_documents({"state": "running"}))
-
-
 def test_totals_hold_on_a_standalone_cluster_that_loses_a_worker(
     stack: LiveStack, spark_cluster: Cluster, secret: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +61,8 @@ def test_totals_hold_on_a_standalone_cluster_that_loses_a_worker(
     producer = stack.producer()
     try:
         send(producer, traffic.mixture(150))
-        submit(stack, spark_cluster, secret, package)
+        secured = {"JOULE_STREAM_AUTH_SECRET_FILE": str(secret)}
+        submit_stream(stack, spark_cluster, package, cores=2, wait_s=120, **secured)
         stack.wait("executor on each worker", lambda: all(map(spark_cluster.executors, (0, 1))), 60)
         stack.drain()
         assert secret.read_text() not in command_lines(stack, spark_cluster)

@@ -16,7 +16,7 @@ from joulestream.images import staging
 from joulestream.images.catalogue import image
 from joulestream.local import jars
 from spark_jobs import io, session
-from spark_jobs.object_store import DIRECT, MANAGER, jars_dir, jars_of, options_of
+from spark_jobs.object_store import DIRECT, JAR_SET, MANAGER, jars_dir, jars_of, options_of
 
 PLACE = "s3a://bucket/checkpoints"
 HADOOP = "spark.hadoop.fs.s3a"
@@ -87,14 +87,14 @@ def test_where_the_jars_were_not_fetched_spark_starts_without_them(folder: Path)
 
 def test_the_jars_are_fetched_for_such_checkpoints_only(folder: Path) -> None:
     assert jars.sets_for(settings(folder, None)) == jars.SETS
-    assert jars.sets_for(settings(folder)) == (*jars.SETS, jars.S3)
-    assert {jar.artifact for jar in jars.pinned(sets=(jars.S3,))} == {
+    assert jars.sets_for(settings(folder)) == (*jars.SETS, JAR_SET)
+    assert {jar.artifact for jar in jars.pinned(sets=(JAR_SET,))} == {
         "hadoop-aws",
         "bundle",
         "spark-hadoop-cloud_2.13",
     }
-    assert jars.S3 not in {jar.set for jar in jars.pinned()}
-    assert {path.parent for path in jars.jar_paths(jars.S3)} == {jars_dir(load_settings())}
+    assert JAR_SET not in {jar.set for jar in jars.pinned()}
+    assert {path.parent for path in jars.jar_paths(JAR_SET)} == {jars_dir(load_settings())}
 
 
 def test_in_the_image_they_come_behind_sparks_own_classes(folder: Path) -> None:
@@ -158,7 +158,7 @@ def test_an_image_holds_them_where_the_build_was_asked_to(
     monkeypatch.setattr(staging, "fill", lambda *_: None)
     monkeypatch.setattr(staging, "find_java", lambda: None)
     monkeypatch.setattr(staging, "ensure_jars", lambda _java, _say, sets: fetched.extend(sets))
-    monkeypatch.setattr(staging, "jar_paths", lambda name: [jar] if name == jars.S3 else [])
+    monkeypatch.setattr(staging, "jar_paths", lambda name: [jar] if name == JAR_SET else [])
     made = replace(image("stream"), rooms=("schemas",))
     context = staging.stage(made, tmp_path, print, more_jars=asked)
     assert [path.name for path in (context / "s3").iterdir()] == (["a.jar"] if asked else [])

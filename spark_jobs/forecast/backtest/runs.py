@@ -2,9 +2,9 @@
 
 Group `all` and those of architectures: five folds of runs. Groups `new_architecture…`: the model learned from the other
 architectures only. A model's `mae_ratio` is the geometric mean, over runs, of its error over strong naive's in that
-run; all else is over all forecasts. `served`: blend, speed layer and intervals of a run start with what the last run of
-its architecture that the batch model did not see has learned, as they do in the stream; `served_alone`: they start
-anew with each run.
+run; all else is over all forecasts. `served`: a run starts with the speed layer and the intervals of the last run of
+its architecture that the batch model did not see, and knows which layers lost there, as in the stream; `served_alone`:
+all start anew with each run.
 """
 
 from __future__ import annotations
